@@ -92,8 +92,8 @@ type Revocation struct {
 // Log is where the issuer's log of changes stands. The publisher keeps the last entry here until its record is stored.
 type Log struct {
 	Entries int64  `json:"entries"`          // records made, the pending one included
-	Last    string `json:"last,omitzero"`    // digest of the last stored record
-	Pending *Entry `json:"pending,omitzero"` // the last entry, if its record may not be stored yet
+	Last    string `json:"last,omitzero"`    // digest of the last of them
+	Pending *Entry `json:"pending,omitzero"` // the last entry, until its record is known to be stored
 }
 
 // Entry is a change as it arrived.
@@ -104,6 +104,7 @@ type Entry struct {
 	Envelope  string     `json:"envelope,omitzero"`  // the snapshot
 	Statement *Statement `json:"statement,omitzero"` // or the operator's statement; neither if settings or time made the change
 	Changes   []Change   `json:"changes"`
+	After     []Cluster  `json:"after"`             // the clusters of the issuer after the change, to recover from
 	Previous  string     `json:"previous,omitzero"` // digest of the record before
 }
 

@@ -1,0 +1,167 @@
+// Package publish owns the public documents of its issuers: it judges snapshots and operators' statements with package rotation,
+// commits the outcome, and writes discovery document and JWKS.
+//
+// Every use case has two halves. Commit reads the state, decides and writes the state on the condition that nobody else did. Publish
+// makes the documents what the state says, whoever wrote it, and stores the log record the state holds. Success is reported only after
+// both. Any number of publishers may run at once, and any may die at any point: commit.go has the order and why it is so.
+package publish
+
+import (
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"net/url"
+	"path"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/kube-iam-assume/kube-iam-assume/shared/bucket"
+	"github.com/kube-iam-assume/kube-iam-assume/shared/enrollment"
+	"github.com/kube-iam-assume/kube-iam-assume/shared/rotation"
+)
+
+// Config is what a publisher is made of.
+type Config struct {
+	Settings  enrollment.Publisher
+	Documents bucket.Bucket // public; never the same as Private
+	Private   bucket.Bucket // state and log
+	Logger    *slog.Logger  // one line per event; nil discards
+	Now       func() time.Time
+	RootCAs   *x509.CertPool // for reading the documents back; nil for the system's
+}
+
+// Publisher judges and publishes for the issuers of its settings. It is safe for concurrent use.
+type Publisher struct {
+	name      string
+	issuers   []*issuer
+	documents bucket.Bucket
+	private   bucket.Bucket
+	logger    *slog.Logger
+	now       func() time.Time
+	readBack  readBackClients
+	pause     func(attempt int) time.Duration // before another attempt
+
+	mu      sync.Mutex
+	stored  map[string]string      // issuer → digest of the last log record seen stored
+	repairs map[string][]time.Time // document → repairs in the last hour
+}
+
+type issuer struct {
+	url       string
+	policy    rotation.Policy
+	internal  bool
+	discovery bucket.Object
+	names     names
+}
+
+// names are the objects of an issuer.
+type names struct {
+	discovery, jwks string // in the documents bucket
+	state, log      string // in the private bucket
+}
+
+// New checks the settings against each other and makes a Publisher. It reads and writes nothing.
+func New(config Config) (*Publisher, error) {
+	if config.Documents == nil || config.Private == nil || config.Documents == config.Private {
+		return nil, errors.New("publish: want two buckets, one for the documents and one private")
+	}
+	p := &Publisher{
+		name: config.Settings.Name, documents: config.Documents, private: config.Private,
+		logger: config.Logger, now: config.Now, readBack: newReadBackClients(config.RootCAs), pause: jitter,
+		stored: map[string]string{}, repairs: map[string][]time.Time{},
+	}
+	if p.logger == nil {
+		p.logger = slog.New(slog.DiscardHandler)
+	}
+	if p.now == nil {
+		p.now = time.Now
+	}
+	for _, settings := range config.Settings.Issuers {
+		iss, err := newIssuer(settings)
+		if err != nil {
+			return nil, err
+		}
+		p.issuers = append(p.issuers, iss)
+	}
+	return p, nil
+}
+
+func newIssuer(settings enrollment.Issuer) (*issuer, error) {
+	u, err := url.Parse(settings.URL)
+	if err != nil {
+		return nil, fmt.Errorf("publish: issuer %q: %w", settings.URL, err)
+	}
+	// The private names come from the whole URL, because two issuers may have the same path under different hosts.
+	id := strings.NewReplacer("/", "!", ":", "~").Replace(u.Host + u.Path)
+	iss := &issuer{
+		url: settings.URL, policy: policyOf(settings), internal: settings.Internal,
+		discovery: document(discoveryDocument(settings)),
+		names: names{
+			discovery: path.Join(settings.Path, ".well-known/openid-configuration"),
+			jwks:      path.Join(settings.Path, "openid/v1/jwks"),
+			state:     "state/" + id + ".json",
+			log:       "log/" + id,
+		},
+	}
+	for _, name := range []string{iss.names.discovery, iss.names.jwks, iss.names.state, iss.names.record(1)} {
+		if err := bucket.CheckName(name); err != nil {
+			return nil, fmt.Errorf("publish: issuer %q: %w", settings.URL, err)
+		}
+	}
+	return iss, nil
+}
+
+func (n names) record(number int64) string { return fmt.Sprintf("%s/%010d.json", n.log, number) }
+
+// document is an object as every consumer must get it. Without a Cache-Control of ours, Cloud Storage would say one hour.
+func document(body []byte) bucket.Object {
+	return bucket.Object{Body: body, ContentType: "application/json", CacheControl: "public, max-age=60, must-revalidate"}
+}
+
+func private(body []byte) bucket.Object {
+	return bucket.Object{Body: body, ContentType: "application/json", CacheControl: "no-store"}
+}
+
+func policyOf(settings enrollment.Issuer) rotation.Policy {
+	policy := rotation.Policy{Issuer: settings.URL, Retention: settings.Retention}
+	for _, c := range settings.Clusters {
+		policy.Members = append(policy.Members, rotation.Member{
+			Cluster: c.ID, Generation: c.Generation, ServiceAccount: c.ExporterServiceAccount,
+			Bootstrap: c.BootstrapKeys, SnapshotKeys: c.SnapshotKeys, Announced: c.AnnouncedKeys, Revoked: c.RevokedKeys,
+			Removed: c.Removed, ExternalIDs: c.ExternalKeyIDs,
+		})
+	}
+	return policy
+}
+
+func (p *Publisher) byCluster(cluster string) (*issuer, error) {
+	for _, iss := range p.issuers {
+		if _, ok := iss.policy.Member(cluster); ok {
+			return iss, nil
+		}
+	}
+	return nil, fmt.Errorf("%w: %q", rotation.ErrUnknownCluster, cluster)
+}
+
+func (p *Publisher) byURL(url string) (*issuer, error) {
+	for _, iss := range p.issuers {
+		if iss.url == url {
+			return iss, nil
+		}
+	}
+	return nil, fmt.Errorf("%w: %q is no issuer of the publisher %q", rotation.ErrStatement, url, p.name)
+}
+
+// DocumentNames are the objects of the documents bucket that hold an issuer's documents, for a server of its own.
+func (p *Publisher) DocumentNames() []string {
+	var all []string
+	for _, iss := range p.issuers {
+		all = append(all, iss.names.discovery, iss.names.jwks)
+	}
+	return all
+}
+
+var _ http.Handler = (*Handler)(nil)

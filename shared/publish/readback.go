@@ -1,0 +1,111 @@
+package publish
+
+import (
+	"bytes"
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/netip"
+	"syscall"
+	"time"
+
+	"github.com/kube-iam-assume/kube-iam-assume/shared/rotation"
+)
+
+const (
+	readBackBytes   = 128 << 10
+	readBackTimeout = 5 * time.Second
+)
+
+var errPrivateAddress = errors.New("private address: set internal: true at the issuer if its consumers are in the same network")
+
+// readBackClients are strangers: they follow no redirects and have no credentials. Only the one for internal issuers may reach
+// private addresses.
+type readBackClients struct{ public, internal *http.Client }
+
+func newReadBackClients(roots *x509.CertPool) readBackClients {
+	return readBackClients{public: stranger(roots, refusePrivate), internal: stranger(roots, nil)}
+}
+
+func stranger(roots *x509.CertPool, control func(network, address string, _ syscall.RawConn) error) *http.Client {
+	dialer := &net.Dialer{Timeout: readBackTimeout, Control: control}
+	return &http.Client{
+		Timeout: readBackTimeout,
+		Transport: &http.Transport{
+			DialContext:       dialer.DialContext,
+			TLSClientConfig:   &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS12},
+			DisableKeepAlives: true,
+		},
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+	}
+}
+
+func refusePrivate(_, address string, _ syscall.RawConn) error {
+	host, err := netip.ParseAddrPort(address)
+	if err != nil {
+		return err
+	}
+	if ip := host.Addr().Unmap(); !ip.IsGlobalUnicast() || ip.IsPrivate() {
+		return errPrivateAddress
+	}
+	return nil
+}
+
+// compareWithPublic looks at the documents from outside.
+func (p *Publisher) compareWithPublic(ctx context.Context, iss *issuer) {
+	for name, url := range map[string]string{
+		iss.names.discovery: iss.url + "/.well-known/openid-configuration",
+		iss.names.jwks:      iss.url + "/openid/v1/jwks",
+	} {
+		object, _, err := p.readDocument(ctx, name)
+		if err != nil {
+			continue // the next reconcile says so
+		}
+		public, err := p.fetch(ctx, iss, url)
+		switch {
+		case err != nil:
+			p.event(ctx, readBackFailed, "issuer", iss.url, "url", url, "detail", err.Error())
+		case !bytes.Equal(public, object.Body):
+			p.event(ctx, readBackDiffers, "issuer", iss.url, "url", url, "detail", difference(public, object.Body))
+		}
+	}
+}
+
+func difference(public, stored []byte) string {
+	got, numbered := rotation.PublicationOf(public)
+	want, _ := rotation.PublicationOf(stored)
+	if numbered && got < want {
+		return fmt.Sprintf("the URL serves publication %d, the bucket has %d: a cache on the way, if it persists", got, want)
+	}
+	return "the URL does not serve what the bucket has"
+}
+
+// fetch gets a document and looks at nothing in it.
+func (p *Publisher) fetch(ctx context.Context, iss *issuer, url string) ([]byte, error) {
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, url, http.NoBody)
+	if err != nil {
+		return nil, err
+	}
+	client := p.readBack.public
+	if iss.internal {
+		client = p.readBack.internal
+	}
+	response, err := client.Do(request)
+	if err != nil {
+		return nil, err
+	}
+	defer response.Body.Close()
+	if response.StatusCode != http.StatusOK {
+		return nil, fmt.Errorf("status %s, want 200", response.Status)
+	}
+	body, err := io.ReadAll(io.LimitReader(response.Body, readBackBytes+1))
+	if err == nil && len(body) > readBackBytes {
+		err = fmt.Errorf("more than %d bytes", readBackBytes)
+	}
+	return body, err
+}
