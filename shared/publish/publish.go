@@ -26,7 +26,7 @@ import (
 // Config is what a publisher is made of.
 type Config struct {
 	Settings  enrollment.Publisher
-	Documents bucket.Bucket // public; never the same as Private
+	Documents bucket.Bucket // public; the caller makes sure that it is not Private
 	Private   bucket.Bucket // state and log
 	Logger    *slog.Logger  // one line per event; nil discards
 	Now       func() time.Time
@@ -65,7 +65,7 @@ type names struct {
 
 // New checks the settings against each other and makes a Publisher. It reads and writes nothing.
 func New(config Config) (*Publisher, error) {
-	if config.Documents == nil || config.Private == nil || config.Documents == config.Private {
+	if config.Documents == nil || config.Private == nil {
 		return nil, errors.New("publish: want two buckets, one for the documents and one private")
 	}
 	p := &Publisher{

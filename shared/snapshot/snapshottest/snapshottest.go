@@ -28,7 +28,9 @@ func NewKey() Key { return keyOf(must(ecdsa.GenerateKey(elliptic.P256(), rand.Re
 // NewRSAKey makes the kind of key that most distributions have.
 func NewRSAKey() Key { return keyOf(must(rsa.GenerateKey(rand.Reader, 2048))) }
 
-func keyOf(private crypto.Signer) Key { return Key{Key: must(jwks.New(private.Public())), Private: private} }
+func keyOf(private crypto.Signer) Key {
+	return Key{Key: must(jwks.New(private.Public())), Private: private}
+}
 
 // Cluster is a cluster as its tokens describe it.
 type Cluster struct {
