@@ -152,7 +152,7 @@ func names(ctx context.Context, s stage) error {
 		".well-known/" + s.folder, ".well-known/" + s.folder + "/x",
 		s.name(strings.Repeat("a/", bucket.MaxSegments-2) + "deep"),
 		s.name(strings.Repeat("s", bucket.MaxSegment)), s.name(strings.Repeat("s", bucket.MaxSegment-1)),
-		longest(s.name("")),
+		longest(s.name("")), longest(s.name(""))[:bucket.MaxName-1], longest(s.name(""))[:bucket.MaxName-1] + "m",
 	}
 	versions := make([]bucket.Version, len(all))
 	for i, name := range all {

@@ -31,8 +31,8 @@ func (s stage) race(run func(racer int, b bucket.Bucket) error) error {
 	return errors.Join(errs...)
 }
 
-// racingUpdates counts up from many sides. A count that is too low is a lost update; a number that two racers believe to
-// have written is one too.
+// racingUpdates counts up from many sides, which all have read before the first of them writes. A count that is too low is
+// a lost update; a number that two racers believe to have written is one too.
 func racingUpdates(ctx context.Context, s stage) error {
 	name := s.name("counter")
 	if _, err := put(ctx, s.a, name, text("0"), bucket.Absent); err != nil {
@@ -40,23 +40,24 @@ func racingUpdates(ctx context.Context, s stage) error {
 	}
 	var mu sync.Mutex
 	written := map[int]bool{}
-	if err := s.race(func(_ int, b bucket.Bucket) error {
-		for range rounds {
-			count, err := increment(ctx, b, name)
+	for range rounds {
+		var reading sync.WaitGroup
+		reading.Add(racers)
+		if err := s.race(func(_ int, b bucket.Bucket) error {
+			count, err := increment(ctx, b, name, &reading)
 			if err != nil {
 				return err
 			}
 			mu.Lock()
-			twice := written[count]
-			written[count] = true
-			mu.Unlock()
-			if twice {
+			defer mu.Unlock()
+			if written[count] {
 				return fmt.Errorf("two writers were told that they wrote %d", count)
 			}
+			written[count] = true
+			return nil
+		}); err != nil {
+			return err
 		}
-		return nil
-	}); err != nil {
-		return err
 	}
 	got, version, err := s.a.Get(ctx, name)
 	if err != nil {
@@ -68,27 +69,31 @@ func racingUpdates(ctx context.Context, s stage) error {
 	return s.holds(ctx, name, got, version)
 }
 
-func increment(ctx context.Context, b bucket.Bucket, name string) (int, error) {
-	for {
-		object, version, err := b.Get(ctx, name)
-		if err != nil {
-			return 0, fmt.Errorf("Get(%q) in a race: %w", name, err)
-		}
-		count, err := strconv.Atoi(string(object.Body))
-		if err != nil {
-			return 0, err
-		}
-		count++
-		if _, err = b.Put(ctx, name, text(strconv.Itoa(count)), version); err == nil {
-			return count, nil
-		}
-		if err := only(err, bucket.ErrConflict); err != nil {
+// increment adds one to a counter and returns what it wrote. After its first read it waits for the others'.
+func increment(ctx context.Context, b bucket.Bucket, name string, reading *sync.WaitGroup) (int, error) {
+	count, version, err := readCounter(ctx, b, name)
+	reading.Done()
+	reading.Wait()
+	for ; err == nil; count, version, err = readCounter(ctx, b, name) {
+		if _, err := b.Put(ctx, name, text(strconv.Itoa(count+1)), version); err == nil {
+			return count + 1, nil
+		} else if err := only(err, bucket.ErrConflict); err != nil {
 			return 0, fmt.Errorf("Put(%q) in a race: %w", name, err)
 		}
 		if err := ctx.Err(); err != nil {
 			return 0, fmt.Errorf("no increment came through: %w", err)
 		}
 	}
+	return 0, err
+}
+
+func readCounter(ctx context.Context, b bucket.Bucket, name string) (int, bucket.Version, error) {
+	object, version, err := b.Get(ctx, name)
+	if err != nil {
+		return 0, bucket.Absent, fmt.Errorf("Get(%q) in a race: %w", name, err)
+	}
+	count, err := strconv.Atoi(string(object.Body))
+	return count, version, err
 }
 
 // racingCreates: exactly one wins, all others are told so, and the object is the winner's.
