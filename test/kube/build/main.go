@@ -1,0 +1,17 @@
+// Command build makes kube-apiserver and etcd for the tests that need real ones, so that the wait is seen before the tests
+// start: `go test` shows a package's output only when the package is done.
+package main
+
+import (
+	"fmt"
+	"os"
+
+	"github.com/kube-iam-assume/kube-iam-assume/test/kube/fromsource"
+)
+
+func main() {
+	if _, err := fromsource.Binaries(os.Stderr); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+}

@@ -1,0 +1,191 @@
+// Package fromsource builds kube-apiserver and etcd from source, once per version, for tests that want the real ones.
+//
+// It needs the Go tool and a module proxy, nothing else. The versions are those of the nested module test/kube/binaries,
+// which keeps Kubernetes' own dependencies out of ours. What was built stays in the user's cache folder, named after
+// everything that decides its content, so a second call costs one `go list`.
+package fromsource
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"strings"
+
+	"github.com/rogpeppe/go-internal/lockedfile"
+)
+
+// A program is one binary of the nested module.
+type program struct {
+	name    string
+	module  string // decides the version
+	pkg     string
+	cost    string // CPU time of a cold build, measured
+	version bool   // stamped with the -X flags Kubernetes reports its version by
+}
+
+var programs = []program{
+	{name: "etcd", module: "go.etcd.io/etcd/server/v3", pkg: "go.etcd.io/etcd/server/v3", cost: "1 CPU-minute"},
+	{
+		name: "kube-apiserver", module: "k8s.io/kubernetes", pkg: "k8s.io/kubernetes/cmd/kube-apiserver",
+		cost: "8 CPU-minutes", version: true,
+	},
+}
+
+// Binaries returns the folder that holds the executables kube-apiserver and etcd, building them first if this machine has
+// not. Several processes may call it at once: one builds, the others wait. While that takes long, a line about it goes to
+// progress every few seconds.
+func Binaries(progress io.Writer) (string, error) {
+	source, err := findSource()
+	if err != nil {
+		return "", err
+	}
+	folder, err := source.cacheFolder()
+	if err != nil {
+		return "", err
+	}
+	if complete(folder) {
+		return folder, nil
+	}
+	if err := os.MkdirAll(filepath.Dir(folder), 0o755); err != nil {
+		return "", fmt.Errorf("make the cache folder of the Kubernetes binaries (set XDG_CACHE_HOME to move it): %w", err)
+	}
+	waiting := startReport(progress, "waiting for another process that builds kube-apiserver and etcd")
+	unlock, err := lockedfile.MutexAt(folder + ".lock").Lock()
+	waiting.stop()
+	if err != nil {
+		return "", fmt.Errorf("lock the cache folder of the Kubernetes binaries: %w", err)
+	}
+	defer unlock()
+	if complete(folder) {
+		return folder, nil
+	}
+	return folder, source.buildInto(folder, progress)
+}
+
+// complete says whether a folder is there; it only ever appears whole.
+func complete(folder string) bool {
+	_, err := os.Stat(folder)
+	return err == nil
+}
+
+// A source is the nested module and the Go tool that builds it.
+type source struct {
+	folder    string
+	goVersion string
+}
+
+func findSource() (source, error) {
+	// A module cannot embed files of one nested in it, so the Go tool says where the sources are.
+	root, err := goTool("", "list", "-m", "-f", "{{.Dir}}")
+	if err != nil {
+		return source{}, fmt.Errorf("find this module's source: %w", err)
+	}
+	s := source{folder: filepath.Join(root, "test", "kube", "binaries")}
+	if s.goVersion, err = goTool(s.folder, "env", "GOVERSION"); err != nil {
+		return source{}, fmt.Errorf("ask the Go tool for its version: %w", err)
+	}
+	return s, nil
+}
+
+// cacheFolder names the folder after what decides its content.
+func (s source) cacheFolder() (string, error) {
+	hash := sha256.New()
+	for _, file := range []string{"go.mod", "go.sum"} {
+		content, err := os.ReadFile(filepath.Join(s.folder, file))
+		if err != nil {
+			return "", fmt.Errorf("read the versions of the Kubernetes binaries: %w", err)
+		}
+		fmt.Fprintf(hash, "%d %s", len(content), content)
+	}
+	fmt.Fprintf(hash, "%s %s %s", s.goVersion, runtime.GOOS, runtime.GOARCH)
+	cache := os.Getenv("XDG_CACHE_HOME")
+	if cache == "" {
+		var err error
+		if cache, err = os.UserCacheDir(); err != nil {
+			return "", fmt.Errorf("find a cache folder (set XDG_CACHE_HOME): %w", err)
+		}
+	}
+	return filepath.Join(cache, "kube-iam-assume", "kube-"+hex.EncodeToString(hash.Sum(nil))[:16]), nil
+}
+
+// buildInto makes the folder appear, whole or not at all. The caller holds the lock, so what a killed build left is garbage.
+func (s source) buildInto(folder string, progress io.Writer) error {
+	part := folder + ".part"
+	if err := os.RemoveAll(part); err != nil {
+		return fmt.Errorf("remove an unfinished build: %w", err)
+	}
+	for _, p := range programs {
+		if err := s.build(p, part, progress); err != nil {
+			return err
+		}
+	}
+	if err := os.Rename(part, folder); err != nil && !errors.Is(err, fs.ErrExist) {
+		return fmt.Errorf("keep the Kubernetes binaries: %w", err)
+	}
+	return nil
+}
+
+func (s source) build(p program, folder string, progress io.Writer) error {
+	version, err := goTool(s.folder, "list", "-m", "-f", "{{.Version}}", p.module)
+	if err != nil {
+		return fmt.Errorf("find the version of %s: %w", p.name, err)
+	}
+	building := startReport(progress, fmt.Sprintf("building %s %s from source, about %s, once", p.name, version, p.cost))
+	defer building.stop()
+	_, err = goTool(s.folder, "build", "-mod=readonly", "-trimpath", "-buildvcs=false",
+		"-ldflags", p.linkerFlags(version), "-o", filepath.Join(folder, p.name), p.pkg)
+	if err != nil {
+		return fmt.Errorf("build %s %s (needs a module proxy the first time; see `go env GOPROXY`): %w", p.name, version, err)
+	}
+	return nil
+}
+
+// linkerFlags stamps the version: built outside its own repository, Kubernetes would report a placeholder.
+func (p program) linkerFlags(version string) string {
+	flags := "-s -w"
+	if !p.version {
+		return flags
+	}
+	numbers := strings.SplitN(strings.TrimPrefix(version, "v"), ".", 3)
+	for _, stamp := range []string{
+		"gitVersion=" + version, "gitMajor=" + numbers[0], "gitMinor=" + numbers[1], "gitTreeState=clean",
+		"gitCommit=module", "buildDate=1970-01-01T00:00:00Z",
+	} {
+		flags += " -X k8s.io/component-base/version." + stamp
+	}
+	return flags
+}
+
+// goTool runs the Go tool, in the working directory if folder is empty, and returns what it prints without the final newline.
+func goTool(folder string, arguments ...string) (string, error) {
+	tool := os.Getenv("GO") // the Makefile's choice
+	if tool == "" {
+		tool = "go"
+	}
+	command := exec.Command(tool, arguments...)
+	command.Dir = folder
+	// A workspace or the caller's build flags would change what is built. GOFLAGS is set, not emptied, since an empty one
+	// lets `go env -w GOFLAGS=…` through.
+	command.Env = append(os.Environ(), "GOWORK=off", "GOFLAGS=-mod=readonly", "CGO_ENABLED=0",
+		"GOOS="+runtime.GOOS, "GOARCH="+runtime.GOARCH)
+	if folder != "" {
+		command.Env = append(command.Env, "PWD="+folder)
+	}
+	output, err := command.Output()
+	if failed := new(exec.ExitError); errors.As(err, &failed) {
+		return "", fmt.Errorf("go %s: %w: %s", arguments[0], err, lastLines(failed.Stderr, 5))
+	}
+	return strings.TrimSuffix(string(output), "\n"), err
+}
+
+func lastLines(output []byte, n int) string {
+	lines := strings.Split(strings.TrimSpace(string(output)), "\n")
+	return strings.Join(lines[max(0, len(lines)-n):], "\n")
+}

@@ -1,0 +1,59 @@
+package fromsource
+
+import (
+	"bytes"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+func TestBinariesAreBuiltOnce(t *testing.T) {
+	first, err := Binaries(os.Stderr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	// What a caller sets for his own builds changes nothing here.
+	t.Setenv("GOFLAGS", "-mod=vendor -tags=other")
+	t.Setenv("GOWORK", filepath.Join(t.TempDir(), "go.work"))
+	var progress bytes.Buffer
+	second, err := Binaries(&progress)
+	if err != nil || second != first || progress.Len() > 0 {
+		t.Errorf("the second call: %s (first %s), %v, said %q", second, first, err, progress.String())
+	}
+	for _, p := range programs {
+		if info, err := os.Stat(filepath.Join(first, p.name)); err != nil || info.Mode()&0o111 == 0 {
+			t.Errorf("%s cannot be run: %v", p.name, err)
+		}
+	}
+}
+
+func TestFailedBuildLeavesNothingToRun(t *testing.T) {
+	t.Parallel()
+	empty := source{folder: t.TempDir(), goVersion: "go1"}
+	for name, content := range map[string]string{"go.mod": "module example.invalid/empty\n\ngo 1.26.0\n", "go.sum": ""} {
+		if err := os.WriteFile(filepath.Join(empty.folder, name), []byte(content), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	folder := filepath.Join(t.TempDir(), "kube")
+	if err := empty.buildInto(folder, os.Stderr); err == nil || !strings.Contains(err.Error(), "etcd") || complete(folder) {
+		t.Errorf("got %v, and the folder is there: %t", err, complete(folder))
+	}
+}
+
+func TestCacheFolderFollowsTheVersions(t *testing.T) {
+	t.Setenv("XDG_CACHE_HOME", "/cache")
+	real, err := findSource()
+	if err != nil {
+		t.Fatal(err)
+	}
+	one, err := real.cacheFolder()
+	if err != nil || filepath.Dir(one) != "/cache/kube-iam-assume" {
+		t.Errorf("got %s, %v", one, err)
+	}
+	real.goVersion += "x"
+	if other, err := real.cacheFolder(); err != nil || other == one {
+		t.Errorf("another Go version has the same folder %s, %v", other, err)
+	}
+}
