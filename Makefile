@@ -1,0 +1,63 @@
+# Everything a person or CI runs here; `make help` lists it. Needs Go and make, nothing else.
+
+GO       ?= go
+STEPS    ?= 10000000
+FUZZTIME ?= 1m
+VERSION  ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
+
+BINARIES = cluster-exporter=./cluster-exporter kube-iam-assume-standalone=./functions/standalone kube-iam-assume=./cli
+PACKAGES = $(foreach binary,$(BINARIES),$(lastword $(subst =, ,$(binary))))
+
+# The packages where goroutines meet run under the race detector, where the machine has the C compiler it needs.
+CONCURRENT = ./shared/... ./cluster-exporter/... ./functions/...
+RACE       = $(if $(filter 1,$(shell $(GO) env CGO_ENABLED)),-race)
+TEST       = $(GO) test -timeout 20m
+
+export GO VERSION FUZZTIME STEPS
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test test-kube sim fuzz bench check lint fmt build go kube
+
+help: ## what can be made
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
+
+demo: build ## the whole path on this machine in under two minutes; KUBECONFIG=... uses your own cluster
+	@./bin/kube-iam-assume demo
+
+test: go ## every test, with a real kube-apiserver (built and cached the first time: several minutes)
+	@.ci/modules ./...
+	@$(MAKE) --no-print-directory kube
+	$(TEST) $(RACE) $(CONCURRENT)
+	$(TEST) $$($(GO) list ./... | grep -vE '/(shared|cluster-exporter|functions)(/|$$)')
+
+check: lint build test ## what CI runs: lint, build and test
+
+test-kube: go kube ## only the tests against real API servers
+	$(TEST) -count=1 -v ./test/kube/...
+
+sim: go ## the long simulation: STEPS=10000000 random steps against the oracle
+	$(GO) test -timeout 0 -count=1 -v ./test/simulation
+
+fuzz: go ## every fuzz target, FUZZTIME=1m each
+	@.ci/fuzz ./...
+
+bench: go kube ## benchmarks, as a table with ratios
+	@$(GO) run ./test/bench
+
+lint: go ## gofmt, go mod tidy, go vet and golangci-lint (built and cached the first time)
+	@.ci/modules ./...
+	@.ci/lint
+
+fmt: go ## format the source as lint expects it
+	@"$$(.ci/linter)" fmt ./...
+
+build: go ## the binaries, into ./bin
+	@.ci/modules $(PACKAGES)
+	@.ci/build $(BINARIES)
+
+go:
+	@command -v $(GO) >/dev/null || { echo "Go is missing: install $$(awk '$$1 == "go" { print "Go " $$2 }' go.mod) or newer from https://go.dev/dl/" >&2; exit 1; }
+	@$(GO) list -m >/dev/null 2>&1 || { echo "$$($(GO) version) is too old: install $$(awk '$$1 == "go" { print "Go " $$2 }' go.mod) or newer from https://go.dev/dl/" >&2; exit 1; }
+
+kube:
+	@$(GO) run ./test/kube/build
