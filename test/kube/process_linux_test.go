@@ -79,20 +79,3 @@ func readPID(t *testing.T, lines *bufio.Scanner) int {
 	t.Fatalf("no child was started: %v", lines.Err())
 	return 0
 }
-
-// A process that ends by itself says so at once, with its log, instead of being waited for.
-func TestStartOfSomethingBroken(t *testing.T) {
-	t.Parallel()
-	cluster := Start(t, Options{})
-	server := cluster.Servers[0]
-	server.Stop()
-	config := server.Config()
-	config.Flags = []string{"--no-such-flag"}
-	err := server.start(t.Context(), config)
-	if err == nil || !strings.Contains(err.Error(), "unknown flag: --no-such-flag") || server.Running() {
-		t.Errorf("got %v", err)
-	}
-	if err := server.start(t.Context(), Config{}); err == nil {
-		t.Error("a server without keys started")
-	}
-}

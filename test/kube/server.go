@@ -84,18 +84,17 @@ func (s *Server) start(ctx context.Context, config Config) error {
 		return err
 	}
 	s.config = config
-	return s.process.waitUntil(ctx, "ready", s.ready)
+	if err := s.process.waitUntil(ctx, "ready", s.ready); err != nil {
+		return err
+	}
+	return s.waitUntilListed(ctx)
 }
 
-// ready asks for what makes a server useful: its post-start hooks, among them the RBAC rules every cluster has, and its
-// address in the EndpointSlice, which the first write of several servers at once can miss for some seconds.
+// ready asks for what makes a server useful: its post-start hooks, among them the RBAC rules every cluster has.
 func (s *Server) ready(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
 	defer cancel()
-	if err := s.client.Discovery().RESTClient().Get().AbsPath("/readyz").Do(ctx).Error(); err != nil {
-		return err
-	}
-	return s.listed(ctx)
+	return s.client.Discovery().RESTClient().Get().AbsPath("/readyz").Do(ctx).Error()
 }
 
 func (s *Server) flags(config Config) ([]string, error) {

@@ -44,16 +44,16 @@ func TestFailedBuildLeavesNothingToRun(t *testing.T) {
 
 func TestCacheFolderFollowsTheVersions(t *testing.T) {
 	t.Setenv("XDG_CACHE_HOME", "/cache")
-	real, err := findSource()
+	ours, err := findSource()
 	if err != nil {
 		t.Fatal(err)
 	}
-	one, err := real.cacheFolder()
+	one, err := ours.cacheFolder()
 	if err != nil || filepath.Dir(one) != "/cache/kube-iam-assume" {
 		t.Errorf("got %s, %v", one, err)
 	}
-	real.goVersion += "x"
-	if other, err := real.cacheFolder(); err != nil || other == one {
+	ours.goVersion += "x"
+	if other, err := ours.cacheFolder(); err != nil || other == one {
 		t.Errorf("another Go version has the same folder %s, %v", other, err)
 	}
 }
