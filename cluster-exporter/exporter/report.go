@@ -4,12 +4,14 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"net/http"
 	"slices"
 	"strings"
 	"sync"
 	"time"
 
 	core "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/kube-iam-assume/kube-iam-assume/shared/jwks"
@@ -112,7 +114,7 @@ func (r *reporter) reading(reading *Reading, err error) {
 	r.polled = now
 	r.mu.Unlock()
 	if err != nil {
-		r.condition("", "ReadFailed", err.Error())
+		r.condition("", "ReadFailed", readProblem(err))
 		r.e.metrics.reads.WithLabelValues("failed").Inc()
 		return
 	}
@@ -133,6 +135,17 @@ func (r *reporter) reading(reading *Reading, err error) {
 	if reading.APIServers.Read > 0 {
 		r.changed(reading.Keys)
 	}
+}
+
+func readProblem(err error) string {
+	problem := withoutURL(err).Error()
+	switch {
+	case apierrors.IsUnauthorized(err):
+		problem += statusRemedy(http.StatusUnauthorized)
+	case apierrors.IsForbidden(err):
+		problem += ": the exporter's Role in the namespace default is missing"
+	}
+	return problem
 }
 
 func (r *reporter) readServer(s ServerReading) (answered bool) {
