@@ -149,15 +149,8 @@ func readFile(path string) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	defer file.Close() //nolint:errcheck // nothing was written
-	content, err := io.ReadAll(io.LimitReader(file, int64(maxFile)+1))
-	if err != nil {
-		return nil, err
-	}
-	if len(content) > maxFile {
-		return nil, fmt.Errorf("file %s: %w: it has more than %d bytes", path, errBroken, maxFile)
-	}
-	return content, nil
+	defer file.Close()                                        //nolint:errcheck // nothing was written
+	return io.ReadAll(io.LimitReader(file, int64(maxFile)+1)) // one byte too many is for parse to refuse
 }
 
 func (b *Bucket) file(name string) string {

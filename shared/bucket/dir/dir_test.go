@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -94,6 +95,7 @@ func TestNeverNotFound(t *testing.T) {
 			must(t, os.Remove(file))
 			must(t, os.Symlink(filepath.Base(file), file))
 		},
+		"a named pipe":      func(t *testing.T, _, file string) { must(t, os.Remove(file)); must(t, syscall.Mkfifo(file, 0o600)) },
 		"folder is a file":  func(t *testing.T, root, _ string) { replaceByFile(t, filepath.Join(root, "a")) },
 		"bucket is a file":  func(t *testing.T, root, _ string) { replaceByFile(t, root) },
 		"bucket is gone":    func(t *testing.T, root, _ string) { must(t, os.RemoveAll(root)) },
@@ -184,7 +186,7 @@ func wantOther(t *testing.T, call string, err error) {
 	}
 }
 
-// listing names all files below a path, with the size of those that are regular.
+// listing names all files below a path.
 func listing(t *testing.T, root string) []string {
 	t.Helper()
 	var all []string
