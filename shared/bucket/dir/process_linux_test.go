@@ -277,7 +277,7 @@ func TestDenied(t *testing.T) {
 		result <- err
 	}()
 	err := <-result
-	must(t, os.Chmod(filepath.Dir(store.file(deep)), 0o700)) //nolint:gosec // a folder
+	must(t, os.Chmod(filepath.Dir(store.file(deep)), 0o700))
 	if wantOther(t, "Get", err); !errors.Is(err, os.ErrPermission) {
 		t.Errorf("Get: %v, want that permission is denied", err)
 	}
