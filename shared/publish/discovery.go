@@ -24,7 +24,7 @@ type discovery struct {
 func discoveryDocument(settings enrollment.Issuer) []byte {
 	data, err := json.Marshal(discovery{
 		Issuer:                settings.URL,
-		JWKSURI:               settings.URL + "/openid/v1/jwks",
+		JWKSURI:               settings.URL + "/" + jwksPath,
 		AuthorizationEndpoint: "urn:kubernetes:programmatic_authorization",
 		ResponseTypes:         []string{"id_token"},
 		SubjectTypes:          []string{"public"},

@@ -7,6 +7,7 @@
 package publish
 
 import (
+	"context"
 	"crypto/x509"
 	"errors"
 	"fmt"
@@ -41,7 +42,8 @@ type Publisher struct {
 	private   bucket.Bucket
 	logger    *slog.Logger
 	now       func() time.Time
-	readBack  readBackClients
+	strangers strangers
+	readBack  func(context.Context, *issuer)  // compareWithPublic
 	pause     func(attempt int) time.Duration // before another attempt
 
 	mu      sync.Mutex
@@ -70,9 +72,10 @@ func New(config Config) (*Publisher, error) {
 	}
 	p := &Publisher{
 		name: config.Settings.Name, documents: config.Documents, private: config.Private,
-		logger: config.Logger, now: config.Now, readBack: newReadBackClients(config.RootCAs), pause: jitter,
+		logger: config.Logger, now: config.Now, strangers: newStrangers(config.RootCAs), pause: jitter,
 		stored: map[string]string{}, repairs: map[string][]time.Time{},
 	}
+	p.readBack = p.compareWithPublic
 	if p.logger == nil {
 		p.logger = slog.New(slog.DiscardHandler)
 	}
@@ -100,8 +103,8 @@ func newIssuer(settings enrollment.Issuer) (*issuer, error) {
 		url: settings.URL, policy: policyOf(settings), internal: settings.Internal,
 		discovery: document(discoveryDocument(settings)),
 		names: names{
-			discovery: path.Join(settings.Path, ".well-known/openid-configuration"),
-			jwks:      path.Join(settings.Path, "openid/v1/jwks"),
+			discovery: path.Join(settings.Path, discoveryPath),
+			jwks:      path.Join(settings.Path, jwksPath),
 			state:     "state/" + id + ".json",
 			log:       "log/" + id,
 		},
@@ -155,13 +158,18 @@ func (p *Publisher) byURL(url string) (*issuer, error) {
 	return nil, fmt.Errorf("%w: %q is no issuer of the publisher %q", rotation.ErrStatement, url, p.name)
 }
 
-// DocumentNames are the objects of the documents bucket that hold an issuer's documents, for a server of its own.
-func (p *Publisher) DocumentNames() []string {
-	var all []string
-	for _, iss := range p.issuers {
-		all = append(all, iss.names.discovery, iss.names.jwks)
+// Where an issuer's documents are, below its URL and below its path in the bucket.
+const (
+	discoveryPath = ".well-known/openid-configuration"
+	jwksPath      = "openid/v1/jwks"
+)
+
+// DocumentNames maps what follows an issuer's URL to the object that holds it, for a web server of one's own.
+func DocumentNames(issuer enrollment.Issuer) map[string]string {
+	return map[string]string{
+		discoveryPath: path.Join(issuer.Path, discoveryPath),
+		jwksPath:      path.Join(issuer.Path, jwksPath),
 	}
-	return all
 }
 
 var _ http.Handler = (*Handler)(nil)

@@ -24,12 +24,12 @@ const (
 
 var errPrivateAddress = errors.New("private address: set internal: true at the issuer if its consumers are in the same network")
 
-// readBackClients are strangers: they follow no redirects and have no credentials. Only the one for internal issuers may reach
+// strangers follow no redirects and have no credentials. Only the one for internal issuers may reach
 // private addresses.
-type readBackClients struct{ public, internal *http.Client }
+type strangers struct{ public, internal *http.Client }
 
-func newReadBackClients(roots *x509.CertPool) readBackClients {
-	return readBackClients{public: stranger(roots, refusePrivate), internal: stranger(roots, nil)}
+func newStrangers(roots *x509.CertPool) strangers {
+	return strangers{public: stranger(roots, refusePrivate), internal: stranger(roots, nil)}
 }
 
 func stranger(roots *x509.CertPool, control func(network, address string, _ syscall.RawConn) error) *http.Client {
@@ -59,8 +59,8 @@ func refusePrivate(_, address string, _ syscall.RawConn) error {
 // compareWithPublic looks at the documents from outside.
 func (p *Publisher) compareWithPublic(ctx context.Context, iss *issuer) {
 	for name, url := range map[string]string{
-		iss.names.discovery: iss.url + "/.well-known/openid-configuration",
-		iss.names.jwks:      iss.url + "/openid/v1/jwks",
+		iss.names.discovery: iss.url + "/" + discoveryPath,
+		iss.names.jwks:      iss.url + "/" + jwksPath,
 	} {
 		object, _, err := p.readDocument(ctx, name)
 		if err != nil {
@@ -91,9 +91,9 @@ func (p *Publisher) fetch(ctx context.Context, iss *issuer, url string) ([]byte,
 	if err != nil {
 		return nil, err
 	}
-	client := p.readBack.public
+	client := p.strangers.public
 	if iss.internal {
-		client = p.readBack.internal
+		client = p.strangers.internal
 	}
 	response, err := client.Do(request)
 	if err != nil {

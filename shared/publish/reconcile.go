@@ -37,7 +37,7 @@ func (p *Publisher) reconcile(ctx context.Context, iss *issuer) error {
 		return err
 	}
 	if len(out.written) == 0 { // what was written just now may be cached in its old form
-		p.compareWithPublic(ctx, iss)
+		p.readBack(ctx, iss)
 	}
 	return nil
 }
