@@ -85,12 +85,13 @@ func TestOpenRefuses(t *testing.T) {
 func TestNeverNotFound(t *testing.T) {
 	t.Parallel()
 	for name, trouble := range map[string]func(t *testing.T, root, file string){
-		"empty file":     func(t *testing.T, _, file string) { must(t, os.WriteFile(file, nil, 0o600)) },
-		"no header":      func(t *testing.T, _, file string) { must(t, os.WriteFile(file, []byte("{}"), 0o600)) },
-		"zeros":          func(t *testing.T, _, file string) { must(t, os.WriteFile(file, make([]byte, 100), 0o600)) },
-		"too large":      func(t *testing.T, _, file string) { must(t, os.Truncate(file, int64(maxFile)+1)) },
-		"body too large": func(t *testing.T, _, file string) { must(t, os.Truncate(file, int64(maxFile))) },
-		"a folder":       func(t *testing.T, _, file string) { must(t, os.Remove(file)); must(t, os.Mkdir(file, 0o700)) },
+		"empty file":        func(t *testing.T, _, file string) { must(t, os.WriteFile(file, nil, 0o600)) },
+		"no header":         func(t *testing.T, _, file string) { must(t, os.WriteFile(file, []byte("{}"), 0o600)) },
+		"zeros":             func(t *testing.T, _, file string) { must(t, os.WriteFile(file, make([]byte, 100), 0o600)) },
+		"too large":         func(t *testing.T, _, file string) { must(t, os.Truncate(file, int64(maxFile)+1)) },
+		"body too large":    func(t *testing.T, _, file string) { must(t, os.Truncate(file, int64(maxFile))) },
+		"one byte too many": func(t *testing.T, _, file string) { must(t, os.WriteFile(file, append(largestFile(), byte(0)), 0o600)) },
+		"a folder":          func(t *testing.T, _, file string) { must(t, os.Remove(file)); must(t, os.Mkdir(file, 0o700)) },
 		"a link to itself": func(t *testing.T, _, file string) {
 			must(t, os.Remove(file))
 			must(t, os.Symlink(filepath.Base(file), file))
