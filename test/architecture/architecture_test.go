@@ -61,6 +61,7 @@ func TestCheck(t *testing.T) {
 		"command links a function":       {folder: "cli", name: binary, imports: []string{"./functions/standalone"}, want: "imports functions/standalone"},
 		"command links the exporter":     {folder: "cli", name: binary, imports: []string{"./cluster-exporter"}, want: "imports cluster-exporter"},
 		"product imports a test":         {folder: "cli", imports: []string{"./test/kube"}, want: "imports test/kube"},
+		"product links test material":    {folder: "cluster-exporter", imports: []string{"./shared/snapshot/snapshottest"}, want: "imports shared/snapshot/snapshottest"},
 		"shared imports the product":     {folder: "shared/publish", imports: []string{"./cli"}, want: "imports cli"},
 		"test imports anything":          {folder: "test/e2e", imports: []string{"./cli", "./functions/aws", "./shared/bucket/s3"}},
 		"stack reads the settings":       {folder: "cdk", imports: []string{"./shared/enrollment"}},

@@ -14,6 +14,7 @@ type Arrow struct {
 var Arrows = []Arrow{
 	{From: "shared/jwks"},
 	{From: "shared/snapshot", To: []string{"shared/jwks"}},
+	{From: "shared/snapshot/snapshottest", To: []string{"shared/snapshot", "shared/jwks"}},
 	{From: "shared/rotation", To: []string{"shared/snapshot", "shared/jwks"}},
 	{From: "shared/bucket"},
 	{From: "shared/bucket/buckettest", To: []string{"shared/bucket"}},
@@ -23,7 +24,7 @@ var Arrows = []Arrow{
 	{From: "shared/bucket/gcs", To: []string{"shared/bucket"}},
 	{From: "shared/bucket/azblob", To: []string{"shared/bucket"}},
 	{From: "shared/settings"},
-	{From: "shared/enrollment", To: []string{"shared/settings", "shared/rotation", "shared/snapshot", "shared/jwks"}},
+	{From: "shared/enrollment", To: []string{"shared/settings", "shared/jwks"}},
 	{From: "shared/publish", To: []string{
 		"shared/rotation", "shared/snapshot", "shared/jwks", "shared/bucket", "shared/enrollment", "shared/settings",
 	}},
