@@ -1,0 +1,192 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/go-jose/go-jose/v4/jwt"
+	"github.com/go-json-experiment/json"
+	"github.com/spf13/cobra"
+	authentication "k8s.io/api/authentication/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/clientcmd"
+
+	"github.com/kube-iam-assume/kube-iam-assume/shared/enrollment"
+	"github.com/kube-iam-assume/kube-iam-assume/shared/jwks"
+)
+
+const (
+	enrollTimeout = 10 * time.Second
+	readings      = 5 // fresh connections, which a load balancer may take to different API servers
+
+	// throwAway is an audience that nobody accepts.
+	throwAway  = "kube-iam-assume:enroll-probe"
+	tenYears   = 10 * 365 * 24 * 3600
+	dayOfLife  = 24 * time.Hour
+	defaultSA  = "kube-iam-assume/cluster-exporter"
+	probeShort = 600
+)
+
+func enrollCommand() *cobra.Command {
+	var kubeconfig, kubeContext, account string
+	c := &cobra.Command{
+		Use:   "enroll ID",
+		Short: "Read a cluster and print its Cluster file",
+		Long: `enroll reads the issuer and the signing keys of a cluster through your kubeconfig and prints the file that publishers read, with the keys that
+start the trust. It changes nothing in the cluster. To see what goes wrong later, it asks for two short-lived tokens of the exporter's
+service account with audiences that nobody accepts, if the account exists; warnings go to standard error.`,
+		Example: "  kube-iam-assume enroll prod-eu1 --context prod-eu1 > clusters/prod-eu1.yaml",
+		Args:    exactly(1, "a cluster ID"),
+		RunE: func(c *cobra.Command, args []string) error {
+			config, err := clientcmd.NewNonInteractiveDeferredLoadingClientConfig(
+				&clientcmd.ClientConfigLoadingRules{ExplicitPath: kubeconfig, Precedence: clientcmd.NewDefaultClientConfigLoadingRules().Precedence},
+				&clientcmd.ConfigOverrides{CurrentContext: kubeContext}).ClientConfig()
+			if err != nil {
+				return fmt.Errorf("kubeconfig: %w", err)
+			}
+			e := enroller{config: config, account: account, report: &report{}}
+			cluster, err := e.read(c.Context(), args[0])
+			for _, w := range e.report.Checks {
+				fmt.Fprintf(c.ErrOrStderr(), "%s: %s: %s\n", w.Result, w.Name, w.Detail)
+			}
+			if err != nil {
+				return fmt.Errorf("enroll %s: %w", args[0], err)
+			}
+			_, err = c.OutOrStdout().Write(cluster.Encode())
+			return err
+		},
+	}
+	c.Flags().StringVar(&kubeconfig, "kubeconfig", "", "kubeconfig `file`; default: KUBECONFIG or ~/.kube/config")
+	c.Flags().StringVar(&kubeContext, "context", "", "`name` of the context; default: the current one")
+	c.Flags().StringVar(&account, "exporter-service-account", defaultSA, "the exporter's service account, `namespace/name`")
+	return c
+}
+
+// enroller reads one cluster.
+type enroller struct {
+	config  *rest.Config
+	account string
+	report  *report
+}
+
+func (e *enroller) read(ctx context.Context, id string) (enrollment.Cluster, error) {
+	issuer, keys, err := e.readAll(ctx)
+	if err != nil {
+		return enrollment.Cluster{}, err
+	}
+	e.warnOfKeys(issuer, keys)
+	cluster := enrollment.Cluster{ID: id, Generation: 1, ExporterServiceAccount: e.account, BootstrapKeys: keys}
+	for _, key := range keys {
+		if !key.HasDerivedID() {
+			cluster.ExternalKeyIDs = true
+			e.report.warn("external signer", true, "key %q has an ID of its own; keyIDs: external is set", key.ID())
+		}
+	}
+	if err := e.probe(ctx, keys, issuer); err != nil {
+		return enrollment.Cluster{}, err
+	}
+	_, err = enrollment.ParseCluster(id+".yaml", cluster.Encode())
+	return cluster, err
+}
+
+// readAll reads over several fresh connections, as several API servers may stand behind one address.
+func (e *enroller) readAll(ctx context.Context) (issuer string, keys jwks.Set, err error) {
+	sets := make([]jwks.Set, readings)
+	for i := range readings {
+		var next string
+		if next, sets[i], err = e.readOnce(ctx); err != nil {
+			return "", nil, err
+		}
+		if issuer != "" && next != issuer {
+			return "", nil, fmt.Errorf("the API servers have different issuers, %q and %q: finish the change first", issuer, next)
+		}
+		issuer = next
+		e.report.warn("API servers disagree", i > 0 && string(sets[i].Canonical()) != string(sets[0].Canonical()), "they list different keys; all of them are enrolled")
+	}
+	keys, err = jwks.Union(sets...)
+	return issuer, keys, err
+}
+
+func (e *enroller) readOnce(ctx context.Context) (issuer string, keys jwks.Set, err error) {
+	ctx, cancel := context.WithTimeout(ctx, enrollTimeout)
+	defer cancel()
+	client, err := kubernetes.NewForConfig(rest.CopyConfig(e.config))
+	if err != nil {
+		return "", nil, err
+	}
+	get := client.Discovery().RESTClient().Get
+	body, err := get().AbsPath("/.well-known/openid-configuration").DoRaw(ctx)
+	if err != nil {
+		return "", nil, fmt.Errorf("read the discovery document: %w. If it is not found, the first --service-account-issuer is not an https URL: set one; "+
+			"if it is forbidden, use an account that may get /.well-known/openid-configuration", err)
+	}
+	var document struct {
+		Issuer string `json:"issuer"`
+	}
+	if err := json.Unmarshal(body, &document); err != nil {
+		return "", nil, errors.New("the discovery document is not strict JSON")
+	}
+	body, err = get().AbsPath("/openid/v1/jwks").SetHeader("Accept", "application/jwk-set+json, application/json").DoRaw(ctx)
+	if err != nil {
+		return "", nil, fmt.Errorf("read the keys: %w", err)
+	}
+	keys, err = jwks.Parse(body)
+	return document.Issuer, keys, err
+}
+
+func (e *enroller) warnOfKeys(issuer string, keys jwks.Set) {
+	e.report.warn("issuer", strings.Contains(issuer, "kubernetes.default.svc"), "%s is the default one, which no cloud can reach: make the URL of your documents the first --service-account-issuer", issuer)
+	for _, key := range keys {
+		e.report.warn("key "+key.ID(), key.Algorithm() != "RS256", "it signs with %s, and Entra documents RS256 only", key.Algorithm())
+		e.report.warn("key "+key.ID(), key.Algorithm() == "ES384" || key.Algorithm() == "ES512", "it signs with %s, which Google refuses: it accepts RS256 and ES256", key.Algorithm())
+	}
+}
+
+// probe asks for tokens and looks at what the API server makes of them.
+func (e *enroller) probe(ctx context.Context, keys jwks.Set, issuer string) error {
+	ctx, cancel := context.WithTimeout(ctx, enrollTimeout)
+	defer cancel()
+	client, err := kubernetes.NewForConfig(e.config)
+	if err != nil {
+		return err
+	}
+	claims, keyID, err := e.token(ctx, client, nil, probeShort)
+	if err != nil {
+		e.report.warn("not checked", true, "signing key, default audience and longest token: no token of %s could be had (%v)", e.account, err)
+		return nil
+	}
+	if _, listed := keys.ByID(keyID); !listed {
+		return fmt.Errorf("the API server signs with the key %s, which its own JWKS does not list, so nobody can verify its tokens: add its public half as a --service-account-key-file", keyID)
+	}
+	for _, audience := range claims.Audience {
+		cloud := strings.Contains(audience, "amazonaws") || strings.Contains(audience, "AzureADTokenExchange") || strings.Contains(audience, "googleapis")
+		e.report.warn("--api-audiences", cloud, "%q is an audience of every pod's default token, so every pod's token works at that cloud, some for a year: take it out", audience)
+		e.report.warn("--api-audiences", audience == issuer, "the issuer is an audience of every pod's default token: never register it as a client ID or audience at a cloud")
+	}
+	claims, _, err = e.token(ctx, client, []string{throwAway}, tenYears)
+	if err == nil && claims.Expiry != nil && claims.IssuedAt != nil {
+		life := claims.Expiry.Time().Sub(claims.IssuedAt.Time())
+		e.report.warn("--service-account-max-token-expiration", life > dayOfLife, "tokens may live %s, longer than a removed key stays published: set it to 24h", life)
+	}
+	return nil
+}
+
+func (e *enroller) token(ctx context.Context, client kubernetes.Interface, audiences []string, seconds int64) (claims jwt.Claims, keyID string, err error) {
+	namespace, name, _ := strings.Cut(e.account, "/")
+	answer, err := client.CoreV1().ServiceAccounts(namespace).CreateToken(ctx, name, &authentication.TokenRequest{
+		Spec: authentication.TokenRequestSpec{Audiences: audiences, ExpirationSeconds: &seconds},
+	}, metav1.CreateOptions{})
+	if err != nil {
+		return claims, "", err
+	}
+	parsed, err := jwt.ParseSigned(answer.Status.Token, algorithms)
+	if err != nil {
+		return claims, "", errors.New("its signature is of an unsupported kind")
+	}
+	return claims, parsed.Headers[0].KeyID, parsed.UnsafeClaimsWithoutVerification(&claims)
+}

@@ -1,0 +1,93 @@
+// Command kube-iam-assume is what a person runs: it enrolls clusters, explains what is published, checks tokens as a cloud would, and
+// takes an operator's statements to a publisher on this machine.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"syscall"
+
+	"github.com/spf13/cobra"
+
+	"github.com/kube-iam-assume/kube-iam-assume/cli/demo"
+)
+
+var version = "dev" // set by the linker
+
+// Exit codes.
+const (
+	exitFailed = 1 // a check failed, or something was refused
+	exitUsage  = 2
+)
+
+// errUsage marks what a person typed wrong.
+var errUsage = errors.New("usage")
+
+func main() { os.Exit(run()) }
+
+func run() int {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	root := &cobra.Command{
+		Use:   "kube-iam-assume",
+		Short: "Secretless cloud access for self-hosted Kubernetes",
+		Long: `kube-iam-assume publishes a cluster's public signing keys where AWS, Google Cloud, Azure and Vault can read them, and keeps them right
+through every rotation. Workloads then get cloud access without a stored secret.`,
+		Version: version, SilenceErrors: true, SilenceUsage: true,
+	}
+	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
+		return fmt.Errorf("%w: %w; see %s --help", errUsage, err, c.CommandPath())
+	})
+	root.AddCommand(enrollCommand(), inspectCommand(), verifyCommand(), operateCommand(), demoCommand(), &cobra.Command{
+		Use: "version", Short: "Print the version", Args: cobra.NoArgs,
+		Run: func(c *cobra.Command, _ []string) { fmt.Fprintln(c.OutOrStdout(), version) },
+	})
+	err := root.ExecuteContext(ctx)
+	switch {
+	case err == nil:
+		return 0
+	case errors.Is(err, errUsage):
+		fmt.Fprintln(os.Stderr, "kube-iam-assume:", err)
+		return exitUsage
+	}
+	fmt.Fprintln(os.Stderr, "kube-iam-assume:", err)
+	return exitFailed
+}
+
+// exactly is cobra.ExactArgs in words that help.
+func exactly(n int, what string) cobra.PositionalArgs {
+	return func(c *cobra.Command, args []string) error {
+		if len(args) == n {
+			return nil
+		}
+		return fmt.Errorf("%w: want %s; see %s --help", errUsage, what, c.CommandPath())
+	}
+}
+
+func demoCommand() *cobra.Command {
+	o := demo.Options{}
+	c := &cobra.Command{
+		Use:   "demo",
+		Short: "Show the whole path on this machine",
+		Long: `demo runs exporter and publisher on this machine with an embedded stand-in for an API server, verifies a workload's token, rotates the
+key, and attacks. With KUBECONFIG set it uses your own cluster's present issuer and keys: it makes one namespace, after asking, and
+removes it at the end; it does not rotate.`,
+		Example: "  kube-iam-assume demo\n  KUBECONFIG=~/.kube/config kube-iam-assume demo",
+		Args:    exactly(0, "no arguments"),
+		RunE: func(c *cobra.Command, _ []string) error {
+			executable, err := os.Executable()
+			if err != nil {
+				return err
+			}
+			o.Out, o.In, o.Binaries, o.Kubeconfig = c.OutOrStdout(), c.InOrStdin(), filepath.Dir(executable), os.Getenv("KUBECONFIG")
+			return demo.Run(c.Context(), o)
+		},
+	}
+	c.Flags().BoolVar(&o.Keep, "keep", false, "leave everything running until Ctrl-C, to look at it")
+	c.Flags().BoolVar(&o.Yes, "yes", false, "do not ask before making a namespace in your cluster")
+	return c
+}
