@@ -19,86 +19,124 @@ import (
 
 var version = "dev" // set by the linker
 
-const (
-	accountDirectory = "/var/run/secrets/kubernetes.io/serviceaccount"
-	maxLevel         = slog.LevelInfo
-)
+const accountDirectory = "/var/run/secrets/kubernetes.io/serviceaccount"
 
-const usage = `cluster-exporter reads the public signing keys of every API server of its cluster and sends them, signed and vouched for by the API
-servers, to the publishers in its settings. It runs in the cluster as the service account that the publishers have enrolled.
+const usage = `cluster-exporter reads the public signing keys of every API server of its cluster and sends them, signed and vouched for by the
+API servers, to the publishers in its settings. It runs in the cluster as the service account that the publishers have enrolled,
+needs no cloud credential and stores nothing.
 
-  cluster-exporter --config exporter.yaml
+  cluster-exporter --config exporter.yaml           run
+  cluster-exporter --config exporter.yaml --check   say whether the settings are right, and exit
+
+The settings:
+
+  apiVersion: config.kube-iam-assume.dev/v1alpha1
+  kind: Exporter
+  cluster: prod-eu1                                 # its ID at the publisher
+  issuer: https://oidc.example.com/prod-eu1         # the API servers' first --service-account-issuer
+  destinations:
+  - {publisher: prod, webhook: {url: "https://publisher.example.com/v1/snapshots"}}
+
+Outside a pod, name an API server with --api-server (or all in apiServers.addresses), its authority with --ca-file and a token of
+the service account with --token-file. POD_NAME and POD_UID make Kubernetes Events be about the pod.
 
 Flags:
 `
 
+type flags struct {
+	config, listen, server, ca, token string
+	check, version                    bool
+}
+
 func main() {
-	if err := run(); err != nil {
+	if err := run(os.Args[1:]); err != nil && !errors.Is(err, flag.ErrHelp) {
 		fmt.Fprintln(os.Stderr, "cluster-exporter:", err)
 		os.Exit(1)
 	}
 }
 
-func run() error {
-	flags := flag.NewFlagSet("cluster-exporter", flag.ExitOnError)
-	config := flags.String("config", "/etc/kube-iam-assume/exporter.yaml", "settings `file` (kind: Exporter)")
-	check := flags.Bool("check", false, "read the settings and exit")
-	listen := flags.String("listen", ":8080", "`address` of /metrics, /healthz and /readyz")
-	token := flags.String("token-file", accountDirectory+"/token", "`file` with the service account's API token, read for every request")
-	ca := flags.String("ca-file", accountDirectory+"/ca.crt", "`file` with the authority of the API servers")
-	server := flags.String("api-server", net.JoinHostPort(os.Getenv("KUBERNETES_SERVICE_HOST"), os.Getenv("KUBERNETES_SERVICE_PORT")),
-		"`host:port` of any API server, to ask for the others")
-	showVersion := flags.Bool("version", false, "print the version and exit")
-	flags.Usage = func() {
-		fmt.Fprint(flags.Output(), usage)
-		flags.PrintDefaults()
-	}
-	_ = flags.Parse(os.Args[1:]) // ExitOnError
-	if *showVersion {
-		fmt.Println(version)
-		return nil
-	}
-	data, err := os.ReadFile(*config)
+func run(args []string) error {
+	f, err := parse(args)
 	if err != nil {
 		return err
 	}
-	settings, err := exporter.ParseSettings(*config, data)
-	if err != nil || *check {
+	if f.version {
+		fmt.Println(version)
+		return nil
+	}
+	data, err := os.ReadFile(f.config)
+	if err != nil {
+		return fmt.Errorf("the settings: %w; name the file with --config", err)
+	}
+	settings, err := exporter.ParseSettings(f.config, data)
+	if err != nil {
 		return err
 	}
-	if len(settings.APIServers.Addresses) > 0 && *server == ":" {
-		*server = settings.APIServers.Addresses[0]
+	if f.check {
+		fmt.Println("The settings are right:", settings)
+		return nil
 	}
+	logger := slog.New(slog.NewJSONHandler(os.Stderr, nil))
 	e, err := exporter.New(settings, exporter.Options{
-		Access:  exporter.Access{Address: *server, CAFile: *ca, TokenFile: *token},
-		Logger:  slog.New(slog.NewJSONHandler(os.Stderr, &slog.HandlerOptions{Level: maxLevel})),
-		Version: version, PodName: os.Getenv("POD_NAME"),
+		Access: exporter.Access{Address: f.server, CAFile: f.ca, TokenFile: f.token},
+		Logger: logger, Version: version, PodName: os.Getenv("POD_NAME"), PodUID: os.Getenv("POD_UID"),
 	})
 	if err != nil {
 		return err
 	}
-	return serve(e, *listen)
+	return serve(e, f.listen, logger)
 }
 
-func serve(e *exporter.Exporter, listen string) error {
+func parse(args []string) (flags, error) {
+	var f flags
+	set := flag.NewFlagSet("cluster-exporter", flag.ContinueOnError)
+	set.StringVar(&f.config, "config", "/etc/kube-iam-assume/exporter.yaml", "settings `file` (kind: Exporter)")
+	set.BoolVar(&f.check, "check", false, "check the settings and exit")
+	set.StringVar(&f.listen, "listen", ":8080", "`address` of /metrics, /healthz and /readyz")
+	set.StringVar(&f.token, "token-file", accountDirectory+"/token", "`file` with the service account's API token, read for every request")
+	set.StringVar(&f.ca, "ca-file", accountDirectory+"/ca.crt", "`file` with the authority of the API servers")
+	set.StringVar(&f.server, "api-server", inCluster(), "`host:port` of any API server, to ask for the others")
+	set.BoolVar(&f.version, "version", false, "print the version and exit")
+	set.Usage = func() {
+		fmt.Fprint(set.Output(), usage)
+		set.PrintDefaults()
+	}
+	if err := set.Parse(args); err != nil {
+		return f, err
+	}
+	if set.NArg() > 0 {
+		return f, fmt.Errorf("unexpected argument %q: see --help", set.Arg(0))
+	}
+	return f, nil
+}
+
+// inCluster is the address that Kubernetes gives every pod, or nothing elsewhere.
+func inCluster() string {
+	host := os.Getenv("KUBERNETES_SERVICE_HOST")
+	if host == "" {
+		return ""
+	}
+	return net.JoinHostPort(host, os.Getenv("KUBERNETES_SERVICE_PORT"))
+}
+
+func serve(e *exporter.Exporter, listen string, logger *slog.Logger) error {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", listen)
 	if err != nil {
 		return err
 	}
+	logger.Info("listening", "address", listener.Addr().String())
 	server := &http.Server{Handler: e.Handler(), ReadTimeout: 10 * time.Second, WriteTimeout: 10 * time.Second, MaxHeaderBytes: 16 << 10}
+	ended := make(chan error, 1)
 	go func() {
-		<-ctx.Done()
-		_ = server.Close()
+		ended <- server.Serve(listener)
+		stop() // without metrics and health nobody would know that it fails
 	}()
-	go func() {
-		if err := server.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
-			slog.Error("metrics are not served any more", "detail", err.Error())
-			stop()
-		}
-	}()
-	slog.Info("listening", "address", listener.Addr().String())
 	e.Run(ctx)
+	_ = server.Close()
+	if err := <-ended; !errors.Is(err, http.ErrServerClosed) {
+		return fmt.Errorf("metrics: %w", err)
+	}
 	return nil
 }

@@ -2,89 +2,45 @@ package exporter
 
 import (
 	"context"
-	"encoding/base64"
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
-	"os"
-	"strings"
 	"time"
 
+	"github.com/go-jose/go-jose/v4"
 	"github.com/go-json-experiment/json"
 	authentication "k8s.io/api/authentication/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/client-go/kubernetes"
+	coreclient "k8s.io/client-go/kubernetes/typed/core/v1"
+	discoveryclient "k8s.io/client-go/kubernetes/typed/discovery/v1"
 	"k8s.io/client-go/rest"
 
 	"github.com/kube-iam-assume/kube-iam-assume/shared/jwks"
 )
 
-const (
-	serverTimeout      = 5 * time.Second
-	attestationSeconds = 600 // the least that Kubernetes gives
-)
+// attestationSeconds is the least lifetime that Kubernetes gives a token.
+const attestationSeconds = 600
 
-// Access is how API servers are reached: directly, never through a proxy.
-type Access struct {
-	Address    string // of any of them, to list them all: host:port
-	CAFile     string
-	ServerName string
-	TokenFile  string // read for every request: the kubelet renews it, and after a key swap the old token is refused
-	Dial       func(ctx context.Context, network, address string) (net.Conn, error)
-}
-
-// apiServer is one API server at one address.
+// apiServer is one API server at one address, or whichever a virtual address leads to.
 type apiServer struct {
-	address string
-	http    *http.Client
-	client  kubernetes.Interface
+	address   string
+	http      *http.Client
+	core      coreclient.CoreV1Interface
+	discovery discoveryclient.DiscoveryV1Interface
 }
 
-func (a Access) server(address string, fresh bool) (*apiServer, error) {
-	config := &rest.Config{
-		Host:            "https://" + address,
-		TLSClientConfig: rest.TLSClientConfig{CAFile: a.CAFile, ServerName: a.ServerName},
-		Timeout:         serverTimeout,
-		Dial:            a.Dial,
-		Proxy:           http.ProxyURL(nil),
-		QPS:             -1,
-		WrapTransport: func(next http.RoundTripper) http.RoundTripper {
-			if t, ok := next.(*http.Transport); ok && fresh {
-				next = withoutKeepAlives(t)
-			}
-			return tokenFromFile{path: a.TokenFile, next: next}
-		},
-	}
-	client, err := rest.HTTPClientFor(config)
+func newAPIServer(address string, client *http.Client) (*apiServer, error) {
+	config := &rest.Config{Host: "https://" + address, QPS: -1} // it polls, which is limit enough
+	core, err := coreclient.NewForConfigAndClient(config, client)
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("%w: address %q: %w", ErrAccess, address, err)
 	}
-	typed, err := kubernetes.NewForConfigAndClient(config, client)
-	return &apiServer{address: address, http: client, client: typed}, err
-}
-
-// withoutKeepAlives makes every request a connection of its own, so that a virtual address may lead to another API server.
-func withoutKeepAlives(t *http.Transport) *http.Transport {
-	t = t.Clone()
-	t.DisableKeepAlives = true
-	return t
-}
-
-type tokenFromFile struct {
-	path string
-	next http.RoundTripper
-}
-
-func (t tokenFromFile) RoundTrip(r *http.Request) (*http.Response, error) {
-	token, err := os.ReadFile(t.path)
+	discovery, err := discoveryclient.NewForConfigAndClient(config, client)
 	if err != nil {
-		return nil, fmt.Errorf("read the API token: %w", err)
+		return nil, fmt.Errorf("%w: address %q: %w", ErrAccess, address, err)
 	}
-	r = r.Clone(r.Context())
-	r.Header.Set("Authorization", "Bearer "+strings.TrimSpace(string(token)))
-	return t.next.RoundTrip(r)
+	return &apiServer{address: address, http: client, core: core, discovery: discovery}, nil
 }
 
 // ServerReading is what one API server said.
@@ -98,7 +54,30 @@ type ServerReading struct {
 	server *apiServer
 }
 
-var errStatus = errors.New("unexpected answer")
+// counts reports whether the API server was read and has the issuer that the exporter is for.
+func (r ServerReading) counts(issuer string) bool { return r.Err == nil && r.Issuer == issuer }
+
+// statusError is an answer of an API server other than 200.
+type statusError struct {
+	path   string
+	status int
+}
+
+func (e *statusError) Error() string {
+	return fmt.Sprintf("GET %s: %d %s%s", e.path, e.status, http.StatusText(e.status), statusRemedy(e.status))
+}
+
+func statusRemedy(status int) string {
+	switch status {
+	case http.StatusUnauthorized:
+		return ": it does not know the key that signed this exporter's API token; the kubelet brings a new token within 8 minutes"
+	case http.StatusForbidden:
+		return ": is the ClusterRole system:service-account-issuer-discovery bound to service accounts?"
+	case http.StatusNotFound:
+		return ": its first --service-account-issuer is not an https URL"
+	}
+	return ""
+}
 
 // read asks for issuer and keys. API servers answer 406 to anything that does not accept their very media types.
 func (s *apiServer) read(ctx context.Context, now func() time.Time) ServerReading {
@@ -114,8 +93,8 @@ func (s *apiServer) read(ctx context.Context, now func() time.Time) ServerReadin
 	var discovery struct {
 		Issuer string `json:"issuer"`
 	}
-	if err := json.Unmarshal(body, &discovery); err != nil {
-		reading.Err = fmt.Errorf("discovery document: %w", err)
+	if json.Unmarshal(body, &discovery) != nil || discovery.Issuer == "" {
+		reading.Err = errors.New("the discovery document names no issuer")
 		return reading
 	}
 	reading.Issuer = discovery.Issuer
@@ -138,22 +117,13 @@ func (s *apiServer) get(ctx context.Context, path, accept string) ([]byte, http.
 	}
 	defer response.Body.Close()
 	if response.StatusCode != http.StatusOK {
-		return nil, nil, fmt.Errorf("%w: GET %s: %s%s", errStatus, path, response.Status, statusRemedy(response.StatusCode))
+		return nil, nil, &statusError{path, response.StatusCode}
 	}
 	body, err := io.ReadAll(io.LimitReader(response.Body, jwks.MaxBytes+1))
-	return body, response.Header, err
-}
-
-func statusRemedy(status int) string {
-	switch status {
-	case http.StatusUnauthorized:
-		return ": it does not know the key that signed this exporter's API token; the kubelet brings a new token within 8 minutes"
-	case http.StatusForbidden:
-		return ": is the ClusterRole system:service-account-issuer-discovery bound to service accounts?"
-	case http.StatusNotFound:
-		return ": its first --service-account-issuer is not an https URL"
+	if err == nil && len(body) > jwks.MaxBytes {
+		err = fmt.Errorf("GET %s: more than %d bytes", path, jwks.MaxBytes)
 	}
-	return ""
+	return body, response.Header, err
 }
 
 // attest gets the API server's word for a snapshot key, and tells which key it signs with.
@@ -161,18 +131,16 @@ func (s *apiServer) attest(ctx context.Context, namespace, name, audience string
 	ctx, cancel := context.WithTimeout(ctx, serverTimeout)
 	defer cancel()
 	seconds := int64(attestationSeconds)
-	answer, err := s.client.CoreV1().ServiceAccounts(namespace).CreateToken(ctx, name, &authentication.TokenRequest{
+	answer, err := s.core.ServiceAccounts(namespace).CreateToken(ctx, name, &authentication.TokenRequest{
 		Spec: authentication.TokenRequestSpec{Audiences: []string{audience}, ExpirationSeconds: &seconds},
 	}, metav1.CreateOptions{})
 	if err != nil {
-		return "", "", fmt.Errorf("attestation by %s: %w", s.address, err)
+		return "", "", err
 	}
-	header, _, _ := strings.Cut(answer.Status.Token, ".")
-	var h struct {
-		KeyID string `json:"kid"`
+	token = answer.Status.Token
+	jws, err := jose.ParseSignedCompact(token, []jose.SignatureAlgorithm{jose.RS256, jose.ES256, jose.ES384, jose.ES512})
+	if err != nil {
+		return "", "", errors.New("its TokenRequest answers something that is not a service account token")
 	}
-	if data, err := base64.RawURLEncoding.DecodeString(header); err != nil || json.Unmarshal(data, &h) != nil {
-		return "", "", fmt.Errorf("attestation by %s: not a token", s.address)
-	}
-	return answer.Status.Token, h.KeyID, nil
+	return token, jws.Signatures[0].Protected.KeyID, nil
 }

@@ -7,120 +7,132 @@ package exporter
 
 import (
 	"context"
-	"crypto/x509"
-	"errors"
-	"fmt"
+	"io"
 	"log/slog"
 	"net/http"
-	"os"
-	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/kube-iam-assume/kube-iam-assume/shared/snapshot"
 )
 
-// Options is what an Exporter is made of, besides its settings.
+// Options is what an Exporter is made of, besides its settings. Only Access is needed.
 type Options struct {
 	Access  Access
 	Logger  *slog.Logger
 	Version string
 	PodName string // what Events are about; empty for the service account
+	PodUID  string
 	Now     func() time.Time
 }
 
 // Exporter is one replica.
 type Exporter struct {
 	settings Settings
-	options  Options
+	logger   *slog.Logger
+	now      func() time.Time
 	reader   *reader
-	signer   *snapshot.Signer
+	signer   *signer
 	workers  []*worker
 	report   *reporter
 	metrics  *metrics
-
-	mu  sync.Mutex
-	seq int64
+	again    chan struct{} // read now
+	running  atomic.Int32  // loops
 }
 
-// New makes a replica and its snapshot key. It reads the CA bundle and sends nothing.
+// New makes a replica and its snapshot key. It reads the bundles of authorities and sends nothing. The error is ErrAccess, or says which
+// bundle can't be used.
 func New(settings Settings, options Options) (*Exporter, error) {
 	if options.Now == nil {
 		options.Now = time.Now
 	}
-	signer, err := snapshot.NewSigner()
+	if options.Logger == nil {
+		options.Logger = slog.New(slog.DiscardHandler)
+	}
+	options.Access = completed(options.Access, settings.APIServers)
+	if _, err := options.Access.authority(); err != nil {
+		return nil, err
+	}
+	key, err := snapshot.NewSigner()
 	if err != nil {
 		return nil, err
 	}
 	metrics := newMetrics(options.Version)
 	e := &Exporter{
-		settings: settings, options: options, signer: signer, metrics: metrics,
-		reader: newReader(settings, options.Access, options.Now),
+		settings: settings, logger: options.Logger, now: options.Now, metrics: metrics, again: make(chan struct{}, 1),
+		reader: newReader(settings, options.Access, options.Now), report: newReporter(settings, options, metrics),
 	}
-	if e.report, err = newReporter(e); err != nil {
-		return nil, err
-	}
-	transport, err := destinationTransport(settings)
-	if err != nil {
-		return nil, err
-	}
+	e.signer = &signer{settings: settings, key: key, version: options.Version, now: options.Now, report: e.report}
 	for _, destination := range settings.Destinations {
-		e.workers = append(e.workers, newWorker(e, destination, transport))
+		sender, err := newWebhook(settings, *destination.Webhook)
+		if err != nil {
+			return nil, err
+		}
+		e.workers = append(e.workers, &worker{
+			publisher: destination.Publisher, sender: sender, signer: e.signer, report: e.report, now: e.now, readAgain: e.readAgain,
+			newest: make(chan *Reading, 1), schedule: newSchedule(settings.HeartbeatInterval),
+		})
 	}
 	return e, nil
 }
 
-// destinationTransport goes through the proxy of the settings, or of the environment, and trusts the system's authorities and those of
-// the settings.
-func destinationTransport(settings Settings) (http.RoundTripper, error) {
-	transport, ok := http.DefaultTransport.(*http.Transport)
-	if !ok {
-		return nil, errors.New("http.DefaultTransport was replaced")
+func completed(access Access, servers APIServers) Access {
+	access.ServerName = servers.ServerName
+	if servers.CAFile != "" {
+		access.CAFile = servers.CAFile
 	}
-	transport = transport.Clone()
-	if proxy := settings.proxyURL(); proxy != nil {
-		transport.Proxy = http.ProxyURL(proxy)
+	if access.Address == "" && len(servers.Addresses) > 0 {
+		access.Address = servers.Addresses[0]
 	}
-	if settings.CABundle == "" {
-		return transport, nil
-	}
-	pem, err := os.ReadFile(settings.CABundle)
-	if err != nil {
-		return nil, fmt.Errorf("caBundle: %w", err)
-	}
-	roots, err := x509.SystemCertPool()
-	if err != nil {
-		roots = x509.NewCertPool()
-	}
-	if !roots.AppendCertsFromPEM(pem) {
-		return nil, fmt.Errorf("caBundle: %s holds no certificate", settings.CABundle)
-	}
-	transport.TLSClientConfig = tlsConfig(roots)
-	return transport, nil
+	return access
 }
 
-// Run reads and sends until the context ends.
+// Run reads and sends until the context ends, and returns when everything it started has ended.
 func (e *Exporter) Run(ctx context.Context) {
+	e.logger.InfoContext(ctx, "exporter started", "settings", e.settings.String(), "snapshotKey", e.signer.key.Key().ID(), "version", e.signer.version)
 	var all sync.WaitGroup
-	defer all.Wait()
-	all.Go(func() { e.report.run(ctx) })
-	for _, w := range e.workers {
-		all.Go(func() { w.run(ctx) })
+	start := func(loop func(context.Context)) {
+		all.Go(func() {
+			e.running.Add(1)
+			defer e.running.Add(-1)
+			loop(ctx)
+		})
 	}
-	e.options.Logger.InfoContext(ctx, "exporter started", "settings", e.settings.String(), "snapshotKey", e.signer.Key().ID(), "version", e.options.Version)
+	start(e.report.events.run)
+	for _, w := range e.workers {
+		start(w.run)
+	}
+	start(e.poll)
+	all.Wait()
+	e.reader.forgetOthers(nil)
+	e.logger.InfoContext(ctx, "exporter stopped")
+}
+
+func (e *Exporter) loops() int { return len(e.workers) + 2 }
+
+func (e *Exporter) poll(ctx context.Context) {
 	ticker := time.NewTicker(e.settings.PollInterval)
 	defer ticker.Stop()
 	for {
-		e.poll(ctx)
+		e.readAndOffer(ctx)
 		select {
 		case <-ctx.Done():
 			return
 		case <-ticker.C:
+		case <-e.again:
 		}
 	}
 }
 
-func (e *Exporter) poll(ctx context.Context) {
+func (e *Exporter) readAgain() {
+	select {
+	case e.again <- struct{}{}:
+	default:
+	}
+}
+
+func (e *Exporter) readAndOffer(ctx context.Context) {
 	reading, err := e.reader.read(ctx)
 	if ctx.Err() != nil {
 		return
@@ -134,86 +146,35 @@ func (e *Exporter) poll(ctx context.Context) {
 	}
 }
 
-// sign makes a snapshot of a reading, freshly attested.
-func (e *Exporter) sign(ctx context.Context, reading *Reading, publisher string) (envelope []byte, seq int64, err error) {
-	attestations := e.attest(ctx, reading)
-	now := e.options.Now()
-	seq = e.nextSeq(reading.Began)
-	s := snapshot.Snapshot{
-		Cluster: e.settings.Cluster, Audience: []string{publisher}, Issuer: e.settings.Issuer, Seq: seq,
-		IssuedAt: now, Expires: now.Add(snapshot.Lifetime), APIServers: reading.APIServers, Keys: reading.Keys,
-		Attestations: attestations, Exporter: e.options.Version,
-	}
-	envelope, err = e.signer.Sign(s)
-	for errors.Is(err, snapshot.ErrTooLarge) && len(s.Attestations) > 1 { // distinct keys come first, so the last is the least missed
-		s.Attestations = s.Attestations[:len(s.Attestations)-1]
-		envelope, err = e.signer.Sign(s)
-	}
-	return envelope, seq, err
-}
+// SnapshotKeyID is the RFC 7638 thumbprint of the replica's snapshot key.
+func (e *Exporter) SnapshotKeyID() string { return e.signer.key.Key().ID() }
 
-// attest has every API server that was read vouch for the snapshot key, those of distinct keys first.
-func (e *Exporter) attest(ctx context.Context, reading *Reading) []string {
-	namespace, name := e.settings.namespaceAndName()
-	audience := snapshot.AttestationAudience(e.signer.Key())
-	type word struct{ token, keyID string }
-	words := make([]word, len(reading.Servers))
-	var all sync.WaitGroup
-	for i, s := range reading.Servers {
-		if s.Err != nil || s.Issuer != e.settings.Issuer {
-			continue
-		}
-		all.Go(func() {
-			token, keyID, err := s.server.attest(ctx, namespace, name, audience)
-			e.report.signing(s, keyID, err)
-			words[i] = word{token, keyID}
-		})
-	}
-	all.Wait()
-	var first, rest []string
-	var seen []string
-	for _, w := range words {
-		switch {
-		case w.token == "":
-		case slices.Contains(seen, w.keyID):
-			rest = append(rest, w.token)
-		default:
-			seen, first = append(seen, w.keyID), append(first, w.token)
-		}
-	}
-	tokens := append(first, rest...)
-	return tokens[:min(len(tokens), snapshot.MaxAttestations)]
-}
-
-func (e *Exporter) nextSeq(began time.Time) int64 {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	e.seq = max(e.seq+1, began.UnixMilli())
-	return e.seq
-}
-
-// goOnFrom takes over a sequence number that a publisher has accepted from this cluster.
-func (e *Exporter) goOnFrom(seq int64) {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	e.seq = max(e.seq, seq)
-}
-
-// Handler serves /metrics, /healthz (the loop turns) and /readyz (an API server has been read since the start).
+// Handler serves /metrics, /healthz (the loop turns) and /readyz (every loop runs, and an API server has answered since the start,
+// whatever its issuer).
 func (e *Exporter) Handler() http.Handler {
 	mux := http.NewServeMux()
 	mux.Handle("GET /metrics", e.metrics.handler())
-	mux.HandleFunc("GET /healthz", e.health(func() bool { return e.options.Now().Sub(e.report.lastPoll()) < 2*time.Minute }))
-	mux.HandleFunc("GET /readyz", e.health(func() bool { return !e.report.lastAnswer().IsZero() }))
+	mux.HandleFunc("GET /healthz", status(e.healthy))
+	mux.HandleFunc("GET /readyz", status(e.ready))
 	return mux
 }
 
-func (e *Exporter) health(good func() bool) http.HandlerFunc {
+func (e *Exporter) healthy() bool {
+	polled, _ := e.report.state()
+	return e.now().Sub(polled) < 2*maxPollInterval
+}
+
+func (e *Exporter) ready() bool {
+	_, answered := e.report.state()
+	return answered && int(e.running.Load()) == e.loops()
+}
+
+func status(good func() bool) http.HandlerFunc {
 	return func(w http.ResponseWriter, _ *http.Request) {
 		if !good() {
-			http.Error(w, "not yet", http.StatusServiceUnavailable)
+			http.Error(w, "no", http.StatusServiceUnavailable)
 			return
 		}
-		_, _ = w.Write([]byte("ok\n"))
+		_, _ = io.WriteString(w, "ok\n")
 	}
 }

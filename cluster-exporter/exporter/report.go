@@ -2,6 +2,7 @@ package exporter
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net/http"
@@ -12,127 +13,80 @@ import (
 
 	core "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/kube-iam-assume/kube-iam-assume/shared/jwks"
 )
 
-// reporter tells people what the exporter sees: in the log, in metrics and as Kubernetes Events, once when a condition begins and once
-// when it ends.
+// What can be wrong. The names are reasons of Events and labels of the metric "problem".
+const (
+	readFailed              = "ReadFailed"
+	listFailed              = "ListFailed"
+	unreachable             = "APIServerUnreachable"
+	issuerDiffers           = "IssuerDiffers"
+	noAPIServerHasTheIssuer = "NoAPIServerHasTheIssuer"
+	apiServersDisagree      = "APIServersDisagree"
+	privateKeyListed        = "PrivateKeyListed"
+	attestationFailed       = "AttestationFailed"
+	signingKeyNotListed     = "SigningKeyNotListed"
+	deliveryFailed          = "DeliveryFailed"
+	snapshotRefused         = "SnapshotRefused"
+)
+
+// reporter tells people what the exporter sees: in the log, in metrics and as Kubernetes Events.
 type reporter struct {
-	e      *Exporter
-	server *apiServer
-	events chan event
+	*conditions
 
-	mu         sync.Mutex
-	polled     time.Time
-	answered   time.Time
-	conditions map[string]string // condition → what is wrong
-	keys       jwks.Set          // of the last reading
-	vouched    []string          // IDs of the keys that signed attestations of the last accepted snapshot
-	signers    map[string]string // API server → ID of the key it signs with
+	issuer  string
+	logger  *slog.Logger
+	events  *events
+	metrics *metrics
+
+	mu       sync.Mutex
+	polled   time.Time           // when the loop last turned
+	answered bool                // some API server was read since the start
+	keys     jwks.Set            // of the last reading
+	servers  map[string]bool     // addresses of the last reading
+	signers  map[string][]string // address → IDs of the keys that sign there
+	vouched  map[string][]string // publisher → IDs of the keys that signed when it last accepted
 }
 
-type event struct{ kind, reason, message string }
-
-func newReporter(e *Exporter) (*reporter, error) {
-	access := e.options.Access
-	access.ServerName = e.settings.APIServers.ServerName
-	server, err := access.server(access.Address, false)
-	return &reporter{e: e, server: server, events: make(chan event, 32), conditions: map[string]string{}, signers: map[string]string{}}, err
+func newReporter(settings Settings, options Options, m *metrics) *reporter {
+	r := &reporter{
+		issuer: settings.Issuer, logger: options.Logger, events: newEvents(settings, options), metrics: m, polled: options.Now(),
+		signers: map[string][]string{}, vouched: map[string][]string{},
+	}
+	r.conditions = &conditions{now: options.Now, metrics: m, tell: r.tell, wrong: map[condition]trouble{}}
+	return r
 }
 
-// condition records what is wrong, or that nothing is ("").
-func (r *reporter) condition(name, reason, problem string) {
-	r.mu.Lock()
-	before := r.conditions[name]
-	r.conditions[name] = problem
-	r.mu.Unlock()
-	if before == problem {
-		return
-	}
-	gauge := 1.0
-	if problem == "" {
-		gauge = 0
-		r.tell(slog.LevelInfo, core.EventTypeNormal, reason+"Resolved", "no longer: "+before)
-	} else {
-		r.tell(slog.LevelWarn, core.EventTypeWarning, reason, problem)
-	}
-	r.e.metrics.problems.WithLabelValues(reason, name).Set(gauge)
-}
-
-func (r *reporter) tell(level slog.Level, kind, reason, message string) {
-	r.e.options.Logger.Log(context.Background(), level, message, "event", reason)
-	select {
-	case r.events <- event{kind, reason, message}:
-	default: // Events are a courtesy; the log has it all
-	}
-}
-
-// run creates Events, which may be slow or forbidden, without holding anybody up.
-func (r *reporter) run(ctx context.Context) {
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case e := <-r.events:
-			if err := r.create(ctx, e); err != nil && ctx.Err() == nil {
-				r.e.options.Logger.InfoContext(ctx, "a Kubernetes Event could not be created", "detail", err.Error())
-			}
-		}
-	}
-}
-
-func (r *reporter) create(ctx context.Context, e event) error {
-	ctx, cancel := context.WithTimeout(ctx, serverTimeout)
-	defer cancel()
-	namespace, name := r.e.settings.namespaceAndName()
-	about := core.ObjectReference{APIVersion: "v1", Kind: "ServiceAccount", Namespace: namespace, Name: name}
-	if r.e.options.PodName != "" {
-		about.Kind, about.Name = "Pod", r.e.options.PodName
-	}
-	now := metav1.NewTime(r.e.options.Now())
-	_, err := r.server.client.CoreV1().Events(namespace).Create(ctx, &core.Event{
-		ObjectMeta:     metav1.ObjectMeta{GenerateName: name + "-", Namespace: namespace},
-		InvolvedObject: about, Type: e.kind, Reason: e.reason, Message: cut(e.message, 1024), Count: 1,
-		FirstTimestamp: now, LastTimestamp: now, Source: core.EventSource{Component: "cluster-exporter"},
-	}, metav1.CreateOptions{})
-	return err
-}
-
-func cut(s string, n int) string {
-	if len(s) > n {
-		return strings.ToValidUTF8(s[:n], "")
-	}
-	return s
+func (r *reporter) tell(level slog.Level, eventType, reason, message string) {
+	r.logger.Log(context.Background(), level, message, "event", reason)
+	r.events.add(eventType, reason, message)
 }
 
 // reading tells what a reading showed.
 func (r *reporter) reading(reading *Reading, err error) {
-	now := r.e.options.Now()
 	r.mu.Lock()
-	r.polled = now
+	r.polled = r.now()
 	r.mu.Unlock()
+	r.check(err != nil, condition{reason: readFailed}, "", func() string { return readProblem(err) })
 	if err != nil {
-		r.condition("", "ReadFailed", readProblem(err))
-		r.e.metrics.reads.WithLabelValues("failed").Inc()
+		r.metrics.reads.WithLabelValues("failed").Inc()
 		return
 	}
-	r.condition("", "ReadFailed", "")
-	answered := false
-	for _, s := range reading.Servers {
-		answered = r.readServer(s) || answered
-	}
-	if answered {
-		r.mu.Lock()
-		r.answered = now
-		r.mu.Unlock()
-	}
-	r.e.metrics.listed.Set(float64(reading.APIServers.Listed))
-	r.e.metrics.read.Set(float64(reading.APIServers.Read))
-	r.noneHasTheIssuer(reading, answered)
+	r.check(reading.ListErr != nil, condition{reason: listFailed}, "", func() string {
+		return "the API servers of before are read, and there may be others: " + readProblem(reading.ListErr)
+	})
+	answered := r.eachServer(reading)
+	r.check(answered && reading.APIServers.Read == 0, condition{reason: noAPIServerHasTheIssuer}, "", func() string {
+		return fmt.Sprintf("no API server has the issuer %q: nothing is sent until one has. Make it the first --service-account-issuer, or correct the exporter's settings and the enrollment", r.issuer)
+	})
 	r.disagreement(reading)
+	r.metrics.listed.Set(float64(reading.APIServers.Listed))
+	r.metrics.read.Set(float64(reading.APIServers.Read))
 	if reading.APIServers.Read > 0 {
+		r.metrics.began.Set(float64(reading.Began.UnixMilli()) / 1000)
+		r.metrics.union.Set(float64(len(reading.Keys)))
 		r.changed(reading.Keys)
 	}
 }
@@ -148,42 +102,104 @@ func readProblem(err error) string {
 	return problem
 }
 
-func (r *reporter) readServer(s ServerReading) (answered bool) {
-	if s.Err != nil {
-		r.e.metrics.reads.WithLabelValues("unreachable").Inc()
-		r.condition(s.Address, "APIServerUnreachable", fmt.Sprintf("API server %s can't be read, so no key can retire: %v", s.Address, withoutURL(s.Err)))
-		return false
+// eachServer reports whether any of them answered. Behind a virtual address several readings have one address.
+func (r *reporter) eachServer(reading *Reading) (answered bool) {
+	byAddress := map[string][]ServerReading{}
+	now := map[string]bool{}
+	for _, s := range reading.Servers {
+		byAddress[s.Address] = append(byAddress[s.Address], s)
+		now[s.Address] = true
+		answered = answered || s.Err == nil
 	}
-	r.condition(s.Address, "APIServerUnreachable", "")
-	problem := ""
-	if s.Issuer != r.e.settings.Issuer {
-		problem = fmt.Sprintf("API server %s has the issuer %q, the settings have %q: make the latter its first --service-account-issuer", s.Address, s.Issuer, r.e.settings.Issuer)
-		r.e.metrics.reads.WithLabelValues("other-issuer").Inc()
-	} else {
-		r.e.metrics.reads.WithLabelValues("ok").Inc()
+	for address, readings := range byAddress {
+		r.server(address, readings)
 	}
-	r.condition(s.Address, "IssuerDiffers", problem)
-	r.e.metrics.keys.WithLabelValues(s.Address).Set(float64(len(s.Keys)))
-	r.e.metrics.skew.WithLabelValues(s.Address).Set(s.Skew.Seconds())
-	return true
+	r.mu.Lock()
+	gone := r.servers
+	r.servers, r.answered = now, r.answered || answered
+	for address := range gone {
+		if !now[address] {
+			delete(r.signers, address)
+		}
+	}
+	r.mu.Unlock()
+	for address := range gone {
+		if !now[address] {
+			r.forget(address)
+			r.metrics.forgetServer(address)
+		}
+	}
+	return answered
 }
 
-func (r *reporter) noneHasTheIssuer(reading *Reading, answered bool) {
-	problem := ""
-	if answered && reading.APIServers.Read == 0 {
-		problem = fmt.Sprintf("no API server has the issuer %q: nothing is sent until one has", r.e.settings.Issuer)
+func (r *reporter) server(address string, readings []ServerReading) {
+	var failed, leaked error
+	var other *string
+	keys := map[string]bool{}
+	for _, s := range readings {
+		result := "ok"
+		switch {
+		case errors.Is(s.Err, jwks.ErrPrivate):
+			result, leaked, failed = "unreachable", s.Err, s.Err
+		case s.Err != nil:
+			result, failed = "unreachable", s.Err
+		case s.Issuer != r.issuer:
+			result, other = "other-issuer", &s.Issuer
+		}
+		r.metrics.reads.WithLabelValues(result).Inc()
+		for _, key := range s.Keys {
+			keys[key.ID()] = true
+		}
+		if s.Err == nil {
+			r.metrics.skew.WithLabelValues(address).Set(s.Skew.Seconds())
+		}
 	}
-	r.condition("", "NoAPIServerHasTheIssuer", problem)
+	r.check(failed != nil, condition{unreachable, address}, "", func() string {
+		return fmt.Sprintf("API server %s can't be read, so no key can retire: %s", address, withoutURL(failed))
+	})
+	r.check(leaked != nil, condition{privateKeyListed, address}, "", func() string {
+		return fmt.Sprintf("INCIDENT: API server %s lists a private key: rotate the cluster's signing key now", address)
+	})
+	if failed == nil {
+		r.metrics.keys.WithLabelValues(address).Set(float64(len(keys)))
+		r.signsWhatItLists(address, keys)
+	}
+	if other != nil {
+		r.raise(condition{issuerDiffers, address}, *other, fmt.Sprintf(
+			"API server %s has the issuer %q, the settings have %q: make the latter its first --service-account-issuer", address, *other, r.issuer))
+	} else if failed == nil {
+		r.clear(condition{issuerDiffers, address})
+	}
+}
+
+// signsWhatItLists clears what attested raised, when an API server that signs with a key begins to list it.
+func (r *reporter) signsWhatItLists(address string, keys map[string]bool) {
+	r.mu.Lock()
+	signers := r.signers[address]
+	r.mu.Unlock()
+	if len(signers) > 0 && !slices.ContainsFunc(signers, func(id string) bool { return !keys[id] }) {
+		r.clear(condition{signingKeyNotListed, address})
+	}
 }
 
 func (r *reporter) disagreement(reading *Reading) {
-	problem := ""
+	union := map[string]bool{}
 	for _, s := range reading.Servers {
-		if s.Err == nil && s.Issuer == r.e.settings.Issuer && len(s.Keys) != len(reading.Keys) {
-			problem = fmt.Sprintf("the API servers list different keys (%s lacks some): normal during a rotation; tokens of one may be refused by another", s.Address)
+		if s.counts(r.issuer) {
+			for _, key := range s.Keys {
+				union[key.SPKI()] = true
+			}
 		}
 	}
-	r.condition("", "APIServersDisagree", problem)
+	lacking := ""
+	for _, s := range reading.Servers {
+		if s.counts(r.issuer) && len(s.Keys) != len(union) {
+			lacking = s.Address
+		}
+	}
+	r.check(lacking != "", condition{reason: apiServersDisagree}, "", func() string {
+		return fmt.Sprintf("the API servers list different keys (%s lacks some): normal during a rotation; until it is over, one may refuse another's tokens", lacking)
+	})
 }
 
 func (r *reporter) changed(keys jwks.Set) {
@@ -191,8 +207,11 @@ func (r *reporter) changed(keys jwks.Set) {
 	before := r.keys
 	r.keys = keys
 	r.mu.Unlock()
+	if before == nil {
+		return
+	}
 	for _, key := range keys {
-		if _, ok := before.ByID(key.ID()); !ok && before != nil {
+		if _, ok := before.ByID(key.ID()); !ok {
 			r.tell(slog.LevelInfo, core.EventTypeNormal, "KeyAdded", "an API server lists the new key "+key.ID())
 		}
 	}
@@ -203,80 +222,79 @@ func (r *reporter) changed(keys jwks.Set) {
 	}
 }
 
-// signing tells which key an API server signs with. One that its own JWKS does not list makes tokens that nobody can verify.
-func (r *reporter) signing(s ServerReading, keyID string, err error) {
-	if err != nil {
-		r.condition(s.Address, "AttestationFailed", cut(err.Error(), 512))
-		return
-	}
-	r.condition(s.Address, "AttestationFailed", "")
-	problem := ""
-	if _, listed := s.Keys.ByID(keyID); !listed {
-		problem = fmt.Sprintf("API server %s signs with the key %s, which its own JWKS does not list: nobody can verify its tokens. Add the key's public half as a --service-account-key-file", s.Address, keyID)
-	}
-	r.condition(s.Address, "SigningKeyNotListed", problem)
-	r.mu.Lock()
-	before := r.signers[s.Address]
-	r.signers[s.Address] = keyID
-	r.mu.Unlock()
-	if before != keyID {
-		r.e.metrics.signing.DeleteLabelValues(s.Address, before)
-		r.e.metrics.signing.WithLabelValues(s.Address, keyID).Set(1)
-		if before != "" {
-			r.tell(slog.LevelInfo, core.EventTypeNormal, "RotationSeen", fmt.Sprintf("API server %s signs with the key %s now, no longer with %s", s.Address, keyID, before))
+// attested tells which keys the API servers sign with. One that an API server's own JWKS does not list makes tokens that nobody can verify.
+func (r *reporter) attested(words []word) {
+	signers, failed, unlisted := map[string][]string{}, map[string]error{}, map[string]string{}
+	for _, w := range words {
+		switch {
+		case !w.asked:
+		case w.err != nil:
+			failed[w.address] = w.err
+		default:
+			signers[w.address] = append(signers[w.address], w.keyID)
+			if !w.listed {
+				unlisted[w.address] = w.keyID
+			}
 		}
 	}
-}
-
-// delivery tells what came of a snapshot.
-func (r *reporter) delivery(publisher string, a answer, err error, reading *Reading) {
-	name := "destination " + publisher
-	switch {
-	case err != nil:
-		r.e.metrics.deliveries.WithLabelValues(publisher, "no-answer").Inc()
-		r.condition(name, "DeliveryFailed", fmt.Sprintf("publisher %s: %v; it is tried again", publisher, withoutURL(err)))
-	case a.accepted():
-		r.e.metrics.deliveries.WithLabelValues(publisher, "accepted").Inc()
-		r.e.metrics.accepted.WithLabelValues(publisher).Set(float64(r.e.options.Now().Unix()))
-		r.condition(name, "DeliveryFailed", "")
-		r.condition(name, "SnapshotRefused", "")
-		r.remember()
-		r.e.options.Logger.Debug("snapshot accepted", "publisher", publisher, "keys", reading.Keys.IDs())
-	case a.Code == "superseded":
-		r.e.metrics.deliveries.WithLabelValues(publisher, a.Code).Inc()
-	case a.Status >= 500 || a.Status == 429 || a.Code == "":
-		r.e.metrics.deliveries.WithLabelValues(publisher, "failed").Inc()
-		r.condition(name, "DeliveryFailed", fmt.Sprintf("publisher %s answered %d %s; it is tried again", publisher, a.Status, a.Code))
-	default:
-		r.e.metrics.deliveries.WithLabelValues(publisher, known(a.Code)).Inc()
-		r.condition(name, "DeliveryFailed", "")
-		r.condition(name, "SnapshotRefused", fmt.Sprintf("publisher %s refused the snapshot: %s. %s", publisher, cut(a.Code+" "+a.Detail, 300), r.remedy(a.Code)))
+	for address, err := range failed {
+		r.raise(condition{attestationFailed, address}, "", fmt.Sprintf("API server %s does not vouch for the snapshot key: %s%s", address, withoutURL(err), attestationRemedy(err)))
+	}
+	for address, ids := range signers {
+		if failed[address] == nil {
+			r.clear(condition{attestationFailed, address})
+		}
+		slices.Sort(ids)
+		r.signsWith(address, slices.Compact(ids))
+		id, wrong := unlisted[address]
+		r.check(wrong, condition{signingKeyNotListed, address}, id, func() string {
+			return fmt.Sprintf("API server %s signs with the key %s, which its own JWKS does not list: nobody can verify its tokens. Add the key's public half as a --service-account-key-file", address, id)
+		})
 	}
 }
 
-func (r *reporter) remember() {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.vouched = r.signedWith()
+func attestationRemedy(err error) string {
+	if apierrors.IsForbidden(err) {
+		return ": the exporter's Role that lets it create its own token is missing"
+	}
+	return ""
 }
 
+func (r *reporter) signsWith(address string, ids []string) {
+	r.mu.Lock()
+	before := r.signers[address]
+	if r.servers[address] {
+		r.signers[address] = ids
+	}
+	r.mu.Unlock()
+	if slices.Equal(before, ids) {
+		return
+	}
+	r.metrics.signing.DeletePartialMatch(map[string]string{"server": address})
+	for _, id := range ids {
+		r.metrics.signing.WithLabelValues(address, id).Set(1)
+	}
+	if len(before) > 0 {
+		r.tell(slog.LevelInfo, core.EventTypeNormal, "RotationSeen", fmt.Sprintf("API server %s signs with the key %s now, before with %s",
+			address, strings.Join(ids, ", "), strings.Join(before, ", ")))
+	}
+}
+
+// signedWith are the IDs of all keys that API servers sign with.
 func (r *reporter) signedWith() []string {
-	var ids []string
-	for _, id := range r.signers {
-		ids = append(ids, id)
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	var all []string
+	for _, ids := range r.signers {
+		all = append(all, ids...)
 	}
-	slices.Sort(ids)
-	return slices.Compact(ids)
+	slices.Sort(all)
+	return slices.Compact(all)
 }
 
-func (r *reporter) lastPoll() time.Time {
+// state tells when the loop last turned, and whether any API server was read since the start.
+func (r *reporter) state() (polled time.Time, answered bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return r.polled
-}
-
-func (r *reporter) lastAnswer() time.Time {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return r.answered
+	return r.polled, r.answered
 }
