@@ -45,7 +45,7 @@ func (d *demo) againstCluster(ctx context.Context) (err error) {
 	if err := d.ask(); err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, d.remove(client, ns)) }()
+	defer func() { err = errors.Join(err, d.remove(context.WithoutCancel(ctx), client, ns)) }()
 	if err := prepare(ctx, client, ns); err != nil {
 		return err
 	}
@@ -97,8 +97,8 @@ func prepare(ctx context.Context, client kubernetes.Interface, ns string) error 
 	return err
 }
 
-func (d *demo) remove(client kubernetes.Interface, ns string) error {
-	ctx, cancel := context.WithTimeout(context.Background(), 15*time.Second)
+func (d *demo) remove(ctx context.Context, client kubernetes.Interface, ns string) error {
+	ctx, cancel := context.WithTimeout(ctx, 15*time.Second)
 	defer cancel()
 	if err := client.CoreV1().Namespaces().Delete(ctx, ns, metav1.DeleteOptions{}); err != nil {
 		return fmt.Errorf("remove the namespace %s yourself: %w", ns, err)

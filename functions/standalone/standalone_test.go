@@ -49,7 +49,14 @@ func start(t *testing.T, data string, key snapshottest.Key) *httptest.Server {
 	return server
 }
 
-func do(t *testing.T, server *httptest.Server, method, path, etag string, body []byte) (*http.Response, string) {
+// reply is a response that was read.
+type reply struct {
+	status int
+	header http.Header
+	body   string
+}
+
+func do(t *testing.T, server *httptest.Server, method, path, etag string, body []byte) reply {
 	t.Helper()
 	request, err := http.NewRequestWithContext(t.Context(), method, server.URL+path, strings.NewReader(string(body)))
 	if err != nil {
@@ -67,18 +74,18 @@ func do(t *testing.T, server *httptest.Server, method, path, etag string, body [
 	if err != nil {
 		t.Fatal(err)
 	}
-	return response, string(data)
+	return reply{response.StatusCode, response.Header, string(data)}
 }
 
 func TestSite(t *testing.T) {
 	const keys = "/clusters/prod/openid/v1/jwks"
 	data, a, b := t.TempDir(), snapshottest.NewKey(), snapshottest.NewKey()
 	server := start(t, data, a)
-	response, body := do(t, server, "GET", keys, "", nil)
-	etag := response.Header.Get("ETag")
-	if response.StatusCode != 200 || !strings.Contains(body, a.ID()) || etag == "" ||
-		response.Header.Get("Content-Type") != "application/json" || response.Header.Get("Cache-Control") != "public, max-age=60, must-revalidate" {
-		t.Fatalf("%d %v %s", response.StatusCode, response.Header, body)
+	r := do(t, server, "GET", keys, "", nil)
+	etag := r.header.Get("ETag")
+	if r.status != http.StatusOK || !strings.Contains(r.body, a.ID()) || etag == "" ||
+		r.header.Get("Content-Type") != "application/json" || r.header.Get("Cache-Control") != "public, max-age=60, must-revalidate" {
+		t.Fatalf("%+v", r)
 	}
 	for _, test := range []struct {
 		method, path, etag string
@@ -97,20 +104,20 @@ func TestSite(t *testing.T) {
 		{"GET", keys + "/", "", 404},
 		{"POST", "/v1/snapshots", "", 400},
 	} {
-		response, body := do(t, server, test.method, test.path, test.etag, nil)
-		if response.StatusCode != test.want || (test.method == "HEAD" || test.want == 304) && body != "" {
-			t.Errorf("%s %s: %d %q, want %d", test.method, test.path, response.StatusCode, body, test.want)
+		r := do(t, server, test.method, test.path, test.etag, nil)
+		if r.status != test.want || (test.method == "HEAD" || test.want == http.StatusNotModified) && r.body != "" {
+			t.Errorf("%s %s: %+v, want %d", test.method, test.path, r, test.want)
 		}
 	}
 	e := cluster.NewExporter("p")
-	if response, body := do(t, server, "POST", "/v1/snapshots", "", e.Send(time.Now(), []snapshottest.Key{a, b}, a)); response.StatusCode != 200 {
-		t.Fatalf("%d %s", response.StatusCode, body)
+	if r := do(t, server, "POST", "/v1/snapshots", "", e.Send(time.Now(), []snapshottest.Key{a, b}, a)); r.status != http.StatusOK {
+		t.Fatalf("%+v", r)
 	}
-	if response, _ := do(t, server, "GET", keys, etag, nil); response.StatusCode != 200 || response.Header.Get("ETag") == etag {
-		t.Errorf("%d after a change", response.StatusCode)
+	if r := do(t, server, "GET", keys, etag, nil); r.status != http.StatusOK || r.header.Get("ETag") == etag {
+		t.Errorf("after a change: %+v", r)
 	}
 	again := start(t, data, a) // the state survives a restart
-	if _, body := do(t, again, "GET", keys, "", nil); !strings.Contains(body, b.ID()) {
+	if r := do(t, again, "GET", keys, "", nil); !strings.Contains(r.body, b.ID()) {
 		t.Error("the restarted publisher forgot a key")
 	}
 }

@@ -100,7 +100,7 @@ func checkSegment(segment string) error {
 	}
 	for _, char := range segment {
 		if !portable(char) {
-			return fmt.Errorf("the character %q, want letters, digits and -_.~!", char)
+			return fmt.Errorf("the character %q, want letters, digits and one of -_.~! only", char)
 		}
 	}
 	return nil

@@ -227,7 +227,7 @@ func final(err error) bool {
 // jitter is 50 ms, doubled with every attempt, give or take half.
 func jitter(attempt int) time.Duration {
 	step := 50 * time.Millisecond << attempt
-	return step/2 + rand.N(step)
+	return step/2 + rand.N(step) //nolint:gosec // jitter is no secret
 }
 
 func sleep(ctx context.Context, d time.Duration) error {

@@ -88,6 +88,7 @@ func (c *Cluster) vouches(key Key, now time.Time) bool {
 		return now.Before(key.Until)
 	case Current:
 		return key.Bootstrap || !key.Listed.IsZero() && c.IssuedAt.Sub(key.Listed) <= TrustWindow
+	case Retiring:
 	}
 	return false
 }

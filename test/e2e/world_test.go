@@ -32,7 +32,7 @@ const (
 	audience     = "sts.amazonaws.com"
 	pollInterval = time.Second     // a tenth of the default
 	refetch      = 6 * time.Second // a tenth of what a cloud is thought to do
-	patience     = 60 * time.Second
+	patience     = 2 * time.Minute // longer than an exporter waits after a refusal
 )
 
 // world is a publisher with its web server. Its clock and storage are real.

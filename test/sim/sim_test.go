@@ -100,7 +100,7 @@ func TestOracleSeesAShortRetention(t *testing.T) {
 
 func newSimulation(t *testing.T, seed uint64, retention time.Duration) *simulation {
 	s := &simulation{
-		T: t, control: newControl(rand.New(rand.NewPCG(seed, 0))), //nolint:gosec // a schedule, not a secret
+		T: t, control: newControl(rand.New(rand.NewPCG(seed, 0))),
 		now: time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC), counts: map[string]int{},
 		stored: memory.New(memory.ContentVersions), private: memory.New(memory.UniqueVersions),
 		exporters: []*snapshottest.Exporter{cluster.NewExporter("p"), cluster.NewExporter("p")},

@@ -51,7 +51,8 @@ func changing(change func(*bucket.Object)) func(bucket.Bucket) bucket.Bucket {
 // renaming makes a mutant that keeps every object under another name.
 func renaming(rename func(string) string) func(bucket.Bucket) bucket.Bucket {
 	return func(real bucket.Bucket) bucket.Bucket {
-		return wrapper{real,
+		return wrapper{
+			real,
 			func(ctx context.Context, name string) (bucket.Object, bucket.Version, error) {
 				return real.Get(ctx, rename(name))
 			},
@@ -65,7 +66,8 @@ func renaming(rename func(string) string) func(bucket.Bucket) bucket.Bucket {
 // failing makes a mutant that returns other errors than the real bucket.
 func failing(translate func(error) error) func(bucket.Bucket) bucket.Bucket {
 	return func(real bucket.Bucket) bucket.Bucket {
-		return wrapper{real,
+		return wrapper{
+			real,
 			func(ctx context.Context, name string) (bucket.Object, bucket.Version, error) {
 				object, version, err := real.Get(ctx, name)
 				return object, version, translate(err)
@@ -168,7 +170,8 @@ func skippingEmptyBodies(real bucket.Bucket) putFunc {
 func newSharing(real bucket.Bucket) bucket.Bucket {
 	var mu sync.Mutex
 	bodies := map[string][]byte{}
-	return wrapper{real,
+	return wrapper{
+		real,
 		func(ctx context.Context, name string) (bucket.Object, bucket.Version, error) {
 			object, version, err := real.Get(ctx, name)
 			mu.Lock()
@@ -209,7 +212,8 @@ func writingInPieces(part func(*bucket.Object)) func(bucket.Bucket) putFunc {
 // missingWhileWritten is a store that deletes the old object before it writes the new one.
 func missingWhileWritten(real bucket.Bucket) bucket.Bucket {
 	gone := &missing
-	return wrapper{real,
+	return wrapper{
+		real,
 		func(ctx context.Context, name string) (bucket.Object, bucket.Version, error) {
 			if _, missing := gone.Load(name); missing {
 				return bucket.Object{}, bucket.Absent, bucket.ErrNotFound

@@ -104,11 +104,11 @@ func refused(ctx context.Context, b bucket.Bucket, name string, object bucket.Ob
 // only demands that an error is the wanted sentinel (nil for any other error) and none of the rest.
 func only(err, want error) error {
 	if err == nil {
-		return fmt.Errorf("no error, want %v", cmp.Or(want, errors.New("one")))
+		return fmt.Errorf("no error, want %s", cmp.Or(want, errors.New("one")).Error())
 	}
 	for _, sentinel := range []error{bucket.ErrNotFound, bucket.ErrConflict, bucket.ErrName, bucket.ErrObject} {
-		if errors.Is(err, sentinel) != (sentinel == want) {
-			return fmt.Errorf("error is %q (%q: %t), want %v", err, sentinel, errors.Is(err, sentinel), want)
+		if errors.Is(err, sentinel) != errors.Is(want, sentinel) {
+			return fmt.Errorf("error is %w (%q: %t), want %q", err, sentinel.Error(), errors.Is(err, sentinel), fmt.Sprint(want))
 		}
 	}
 	return nil

@@ -197,7 +197,8 @@ var mutants = map[string]struct {
 		}
 	})},
 	"deaf to cancellation": {[]string{"cancelled"}, func(real bucket.Bucket) bucket.Bucket {
-		return wrapper{real,
+		return wrapper{
+			real,
 			func(ctx context.Context, name string) (bucket.Object, bucket.Version, error) {
 				return real.Get(context.WithoutCancel(ctx), name)
 			},
