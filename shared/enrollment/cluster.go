@@ -21,9 +21,9 @@ type clusterFile struct {
 	ID                     string   `json:"id"                     yaml:"id"`
 	Generation             *int     `json:"generation,omitempty"   yaml:"generation"`
 	ExporterServiceAccount string   `json:"exporterServiceAccount" yaml:"exporterServiceAccount"`
-	BootstrapKeys          keySet   `json:"bootstrapKeys"          yaml:"bootstrapKeys"`
-	SnapshotKeys           keySet   `json:"snapshotKeys"           yaml:"snapshotKeys"`
-	AnnouncedKeys          keySet   `json:"announcedKeys"          yaml:"announcedKeys"`
+	BootstrapKeys          keySet   `json:"bootstrapKeys,omitzero" yaml:"bootstrapKeys"`
+	SnapshotKeys           keySet   `json:"snapshotKeys,omitzero"  yaml:"snapshotKeys"`
+	AnnouncedKeys          keySet   `json:"announcedKeys,omitzero" yaml:"announcedKeys"`
 	RevokedKeys            []string `json:"revokedKeys,omitempty"  yaml:"revokedKeys"`
 	Removed                bool     `json:"removed,omitempty"      yaml:"removed"`
 	KeyIDs                 string   `json:"keyIDs,omitempty"       yaml:"keyIDs"`
