@@ -35,7 +35,7 @@ type scenario struct {
 }
 
 // fleet is one cluster with a pinned snapshot key, and the snapshots it sent: the first lists old, the second also fresh, the third
-// old again, the fourth all.
+// old again, the fourth and all that follow list all three.
 type fleet struct {
 	old, fresh, other snapshottest.Key
 	settings          enrollment.Publisher
@@ -50,8 +50,8 @@ func newFleet() fleet {
 	}
 	cluster := snapshottest.Cluster{ID: "prod", Issuer: "https://oidc.example.com/prod", ServiceAccount: "kube-iam-assume/cluster-exporter"}
 	exporter := cluster.NewExporter("prod")
-	for i, listed := range [][]snapshottest.Key{{f.old}, {f.old, f.fresh}, {f.old}, {f.old, f.fresh, f.other}} {
-		at := f.now.Add(time.Duration(i-5) * time.Second)
+	for i, listed := range [][]snapshottest.Key{{f.old}, {f.old, f.fresh}, {f.old}, {f.old, f.fresh, f.other}, {f.old, f.fresh, f.other}, {f.old, f.fresh, f.other}, {f.old, f.fresh, f.other}} {
+		at := f.now.Add(time.Duration(i-9) * time.Second)
 		envelope := exporter.Send(at, listed)
 		f.sent = append(f.sent, program{name: fmt.Sprint("snapshot ", i+1), seq: at.UnixMilli(), do: func(ctx context.Context, p *Publisher) (Receipt, error) {
 			return p.Accept(ctx, envelope)

@@ -28,9 +28,8 @@ func Rebuild(remains Remains, now time.Time, policy Policy) (Decision, error) {
 		return Decision{}, err
 	}
 	for i := range d.Clusters {
-		if c := &d.Clusters[i]; c.Seq > 0 {
-			c.Seq, c.Digest = max(c.Seq, now.UnixMilli()), ""
-		}
+		c := &d.Clusters[i]
+		c.Seq, c.Digest = max(c.Seq, now.UnixMilli()), ""
 	}
 	for _, key := range remains.Published {
 		d.adopt(key)
