@@ -86,7 +86,7 @@ type loader struct {
 	directory string
 	paths     map[string]string // documents path → issuer
 	clusters  map[string]string // cluster ID → issuer
-	keys      map[string]string // SPKI → cluster ID
+	keys      map[string]string // issuer and SPKI → cluster ID
 }
 
 func (l *loader) issuer(i int, f issuerFile, before []Issuer) (Issuer, error) {
@@ -209,17 +209,18 @@ func (l *loader) cluster(at []any, id string, issuer Issuer) (Cluster, error) {
 	if c.ID != id {
 		return Cluster{}, fmt.Errorf("%s: %w: its id is %q: the file's name and the id must agree", name, settings.ErrInvalid, c.ID)
 	}
-	return c, l.claim(name, c)
+	return c, l.claim(name, c, issuer)
 }
 
-// claim refuses a key that two clusters list: a cloned cluster, or a shared sa.key, makes each the master of the other.
-func (l *loader) claim(name string, c Cluster) error {
-	mine := map[string]bool{}
+// claim refuses a key that two clusters of an issuer list: a cloned cluster, or a shared sa.key, makes each the master of the other.
+// Under two issuers one cluster may appear as two, while its API servers change from one to the other.
+func (l *loader) claim(name string, c Cluster, issuer Issuer) error {
 	for _, key := range slices.Concat(jwks.Set{}, c.BootstrapKeys, c.AnnouncedKeys) {
-		if other, taken := l.keys[key.SPKI()]; taken && !mine[key.SPKI()] {
+		claim := issuer.URL + " " + key.SPKI()
+		if other, taken := l.keys[claim]; taken && other != c.ID {
 			return fmt.Errorf("%s: %w: key %q is also one of cluster %q: give one of them a key of its own", name, settings.ErrInvalid, key.ID(), other)
 		}
-		l.keys[key.SPKI()], mine[key.SPKI()] = c.ID, true
+		l.keys[claim] = c.ID
 	}
 	return nil
 }
