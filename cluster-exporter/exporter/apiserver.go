@@ -31,7 +31,10 @@ type apiServer struct {
 }
 
 func newAPIServer(address string, client *http.Client) (*apiServer, error) {
-	config := &rest.Config{Host: "https://" + address, QPS: -1} // it polls, which is limit enough
+	config := &rest.Config{
+		Host: "https://" + address, QPS: -1, // it polls, which is limit enough
+		ContentConfig: rest.ContentConfig{ContentType: "application/json"},
+	}
 	core, err := coreclient.NewForConfigAndClient(config, client)
 	if err != nil {
 		return nil, fmt.Errorf("%w: address %q: %w", ErrAccess, address, err)

@@ -10,6 +10,8 @@ type sender interface {
 	// send delivers an envelope. The answer is the publisher's, whatever it says; the error means that there was none, or one that is
 	// not a publisher's, and is safe to log.
 	send(ctx context.Context, envelope []byte) (answer, error)
+	// close ends connections that wait.
+	close()
 }
 
 // worker keeps one publisher up to date. Its backlog is one reading, the newest.
@@ -38,6 +40,7 @@ func (w *worker) run(ctx context.Context) {
 	var reading *Reading
 	timer := time.NewTimer(time.Hour)
 	defer timer.Stop()
+	defer w.sender.close()
 	for {
 		if at, ok := w.schedule.due(reading, w.now()); ok {
 			wait := at.Sub(w.now())

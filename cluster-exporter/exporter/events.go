@@ -15,8 +15,9 @@ import (
 const (
 	maxEvents       = 32   // that wait; the log has what does not fit
 	maxEventMessage = 1024 // what API servers accept
-	eventTries      = 5    // an API server that restarts should not lose the Event that explains it
-	eventPause      = 2 * time.Second
+	eventTries      = 14   // ten minutes: after a key swap the kubelet takes as long to bring a token that is accepted
+	firstEventPause = 2 * time.Second
+	maxEventPause   = time.Minute
 )
 
 type event struct{ eventType, reason, message string }
@@ -64,7 +65,7 @@ func (e *events) run(ctx context.Context) {
 
 func (e *events) insist(ctx context.Context, next event) {
 	at := e.now()
-	pause := eventPause
+	pause := firstEventPause
 	for try := 1; ; try++ {
 		err := e.create(ctx, next, at)
 		switch {
@@ -78,7 +79,7 @@ func (e *events) insist(ctx context.Context, next event) {
 		case <-ctx.Done():
 		case <-time.After(pause):
 		}
-		pause *= 2
+		pause = min(2*pause, maxEventPause)
 	}
 }
 

@@ -19,7 +19,7 @@ const listTimeout = 2 * time.Second
 var errNoneListed = errors.New("the EndpointSlice of the service kubernetes is empty; name the API servers in apiServers.addresses")
 
 // list finds the addresses of the API servers: those of the settings, the virtual one several times, or what the API servers say of
-// themselves. If none of them says, the ones of before are returned together with the error.
+// themselves. If none of them says, the ones of before are returned together with the first's error.
 func (r *reader) list(ctx context.Context) ([]string, error) {
 	switch servers := r.settings.APIServers; {
 	case len(servers.Addresses) > 0:
@@ -36,7 +36,9 @@ func (r *reader) list(ctx context.Context) ([]string, error) {
 			r.known = addresses
 			return addresses, nil
 		}
-		failed = errors.Join(failed, fmt.Errorf("list the API servers: %s: %w", address, err))
+		if failed == nil {
+			failed = fmt.Errorf("list the API servers: %s: %w", address, err)
+		}
 		if ctx.Err() != nil {
 			break
 		}

@@ -131,6 +131,8 @@ func (w *webhook) send(ctx context.Context, envelope []byte) (answer, error) {
 	return read(response, body)
 }
 
+func (w *webhook) close() { w.client.CloseIdleConnections() }
+
 // read makes sense of an answer. Only a receipt is success: a captive portal answers 200 as well.
 func read(response *http.Response, body []byte) (answer, error) {
 	a := answer{HTTPStatus: response.StatusCode}

@@ -5,53 +5,11 @@ import (
 	"strings"
 )
 
-func (o outcome) String() string {
-	return [...]string{accepted: "accepted", superseded: "superseded", refused: "refused", failed: "failed"}[o]
-}
+const (
+	codeNotBelieved = "not-believed"
 
-// delivery tells what came of a snapshot.
-func (r *reporter) delivery(publisher string, came outcome, a answer, err error, reading *Reading) {
-	about := "destination " + publisher
-	r.metrics.deliveries.WithLabelValues(publisher, came.String(), label(a, err)).Inc()
-	switch came {
-	case accepted:
-		r.metrics.accepted.WithLabelValues(publisher).Set(float64(r.now().Unix()))
-		r.clear(condition{deliveryFailed, about})
-		r.clear(condition{snapshotRefused, about})
-		vouched := r.signedWith()
-		r.mu.Lock()
-		r.vouched[publisher] = vouched
-		r.mu.Unlock()
-		r.logger.Info("the publisher accepted the snapshot", "publisher", publisher, "keys", reading.Keys.IDs(),
-			"listed", reading.APIServers.Listed, "read", reading.APIServers.Read)
-	case superseded:
-		r.logger.Info("the publisher has a newer snapshot; reading again", "publisher", publisher, "code", a.Code, "seq", a.Seq)
-	case failed:
-		r.raise(condition{deliveryFailed, about}, label(a, err), fmt.Sprintf("publisher %s: %s; it is tried again", publisher, cut(failure(a, err), 300)))
-	case refused:
-		r.clear(condition{deliveryFailed, about})
-		r.raise(condition{snapshotRefused, about}, label(a, err), r.refusal(publisher, a))
-	}
-}
-
-func failure(a answer, err error) string {
-	if err != nil {
-		return err.Error()
-	}
-	return strings.TrimSpace(fmt.Sprintf("HTTP %d %s %s", a.HTTPStatus, a.Code, a.Detail))
-}
-
-func (r *reporter) refusal(publisher string, a answer) string {
-	words := []string{fmt.Sprintf("publisher %s refused the snapshot: HTTP %d %s.", publisher, a.HTTPStatus, cut(a.Code, 40))}
-	if a.Detail != "" {
-		words = append(words, "It says: "+cut(a.Detail, 300)+".")
-	}
-	words = append(words, r.remedy(publisher, a.Code))
-	if a.Instance != "" {
-		words = append(words, "Its log has more under "+cut(a.Instance, 64)+".")
-	}
-	return strings.Join(words, " ")
-}
+	versions = "Exporter and publisher differ in version: upgrade publishers first, then exporters."
+)
 
 // remedy explains a code. Not being believed is the one that people meet: a rotation without announcement, or a theft.
 func (r *reporter) remedy(publisher, code string) string {
@@ -75,10 +33,6 @@ func (r *reporter) remedy(publisher, code string) string {
 	return fmt.Sprintf("The publisher trusts keys that vouched before (last accepted: %s); the API servers sign with %s. Somebody rotated without announcing. "+
 		"If it was you: `kube-iam-assume operate enroll` with the new key. If not: treat it as an incident.", before, now)
 }
-
-const codeNotBelieved = "not-believed"
-
-const versions = "Exporter and publisher differ in version: upgrade publishers first, then exporters."
 
 // remedies are what to do about a publisher's refusal, by its code.
 var remedies = map[string]string{
@@ -106,22 +60,4 @@ var remedies = map[string]string{
 	"removed":         "The cluster was removed at the publisher. Uninstall this exporter, or re-enroll the cluster with a higher generation.",
 	"generation":      "An older deploy of the publisher's settings was rolled out: deploy the newer one again.",
 	"private-key":     "INCIDENT: a private key was in the snapshot. Rotate the cluster's signing key now.",
-}
-
-// label is the code for metrics and conditions. A publisher can't invent any.
-func label(a answer, err error) string {
-	switch {
-	case err != nil:
-		return "no-answer"
-	case a.HTTPStatus == 200:
-		return ""
-	}
-	switch a.Code {
-	case codeNotBelieved, codeSuperseded, "retry", "unavailable", "state-format":
-		return a.Code
-	}
-	if _, ok := remedies[a.Code]; ok {
-		return a.Code
-	}
-	return fmt.Sprintf("http-%dxx", a.HTTPStatus/100)
 }
