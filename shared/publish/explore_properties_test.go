@@ -24,6 +24,7 @@ const (
 	noFalseAlarm  = "nothing is called lost that is not"
 	settles       = "after one reconcile the documents are what the state says"
 	complete      = "the log is complete and chained"
+	persists      = "nobody gives up while nothing fails"
 	told          = "every change is logged at least once"
 )
 
@@ -133,6 +134,8 @@ func (e *explorer) checkEnd(w *world, n node) error {
 	case n.err == nil:
 	case errors.Is(n.err, ErrStateLost), errors.Is(n.err, ErrLogConflict):
 		return &violation{property: noFalseAlarm, detail: n.err.Error()}
+	case errors.Is(n.err, ErrRetry) && e.sound:
+		return &violation{property: persists, detail: p.name}
 	case errors.Is(n.err, ErrRetry), errors.Is(n.err, rotation.ErrRevoked), errors.As(n.err, &refusal) && refusal.Code == CodeSuperseded:
 		return nil
 	default:

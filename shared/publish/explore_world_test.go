@@ -43,6 +43,7 @@ type explorer struct {
 	facts   []fact
 	bits    map[string]int
 	before  uint64 // events logged before the race
+	sound   bool   // nothing fails
 }
 
 const alone = 3
@@ -188,6 +189,7 @@ func (e *explorer) begin(crashes, lost int8) (w world, err error) {
 		}
 		e.before |= e.nodes[w.at[alone]].events
 	}
+	e.sound = crashes == 0 && lost == 0
 	w.at, w.crashes, w.lost = [4]int32{}, crashes, lost
 	for i := range e.racing {
 		w.at[i] = e.root(i)

@@ -100,7 +100,10 @@ func (f fleet) two() []scenario {
 	for _, s := range f.three() {
 		for i := range s.racing {
 			two := slices.Delete(slices.Clone(s.racing), i, i+1)
-			all = append(all, f.race(fmt.Sprintf("%s without %s", s.name, s.racing[i].name), s.before, two...))
+			pair := f.race(fmt.Sprintf("%s without %s", s.name, s.racing[i].name), s.before, two...)
+			if !slices.ContainsFunc(all, func(other scenario) bool { return other.name == pair.name }) {
+				all = append(all, pair)
+			}
 		}
 	}
 	return all
