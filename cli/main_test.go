@@ -14,12 +14,12 @@ import (
 
 	"github.com/rogpeppe/go-internal/testscript"
 
-	"github.com/kube-iam-assume/kube-iam-assume/cli/demo/standin"
 	"github.com/kube-iam-assume/kube-iam-assume/shared/bucket/dir"
 	"github.com/kube-iam-assume/kube-iam-assume/shared/enrollment"
 	"github.com/kube-iam-assume/kube-iam-assume/shared/jwks"
 	"github.com/kube-iam-assume/kube-iam-assume/shared/publish"
 	"github.com/kube-iam-assume/kube-iam-assume/shared/snapshot/snapshottest"
+	"github.com/kube-iam-assume/kube-iam-assume/test/standin"
 )
 
 func TestMain(m *testing.M) {
@@ -80,7 +80,7 @@ func (s *scene) make() error {
 	if _, err := p.Accept(context.Background(), envelope); err != nil {
 		return err
 	}
-	if err := s.startStandIn(web); err != nil {
+	if err := s.startStandIn(); err != nil {
 		return err
 	}
 	s.Setenv("ISSUER", s.issuer)
@@ -90,23 +90,27 @@ func (s *scene) make() error {
 	return s.files(web, settings, string(envelope))
 }
 
-func (s *scene) startStandIn(web *httptest.Server) error {
+func (s *scene) startStandIn() error {
 	key, err := standin.NewKey(s.key.Private)
 	if err != nil {
 		return err
 	}
-	server, err := standin.Start(s.issuer, web.TLS.Certificates[0], key)
+	cluster, err := standin.Start(standin.Options{Issuer: s.issuer, Sign: key})
 	if err != nil {
 		return err
 	}
-	s.Defer(server.Close)
+	s.Defer(cluster.Close)
+	if err := s.write("cluster-ca.pem", string(cluster.CA)); err != nil {
+		return err
+	}
+	server := cluster.Servers[0]
 	token, err := server.Token("kube-iam-assume", "cluster-exporter", nil, 3600)
 	if err != nil {
 		return err
 	}
 	return s.write("kubeconfig", `apiVersion: v1
 kind: Config
-clusters: [{name: c, cluster: {server: "https://`+server.Address()+`", certificate-authority: ca.pem}}]
+clusters: [{name: c, cluster: {server: "https://`+server.Address()+`", certificate-authority: cluster-ca.pem}}]
 users: [{name: u, user: {token: "`+token+`"}}]
 contexts: [{name: x, context: {cluster: c, user: u}}]
 current-context: x

@@ -4,18 +4,14 @@ package demo
 
 import (
 	"context"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
-	"crypto/rsa"
 	"fmt"
 	"io"
 	"net/http"
 	"os"
 	"time"
 
-	"github.com/kube-iam-assume/kube-iam-assume/cli/demo/standin"
 	"github.com/kube-iam-assume/kube-iam-assume/shared/jwks"
+	"github.com/kube-iam-assume/kube-iam-assume/test/standin"
 )
 
 // Options is how the demo runs.
@@ -85,7 +81,11 @@ func (d *demo) stop() {
 }
 
 func (d *demo) againstStandIn(ctx context.Context) error {
-	a, b, err := newKeys()
+	a, err := standin.NewRSAKey()
+	if err != nil {
+		return err
+	}
+	b, err := standin.NewECKey()
 	if err != nil {
 		return err
 	}
@@ -93,11 +93,15 @@ func (d *demo) againstStandIn(ctx context.Context) error {
 		return err
 	}
 	d.issuer = d.publisher + "/demo"
-	server, err := standin.Start(d.issuer, d.tls.server, a)
+	cluster, err := standin.Start(standin.Options{Issuer: d.issuer, Sign: a})
 	if err != nil {
 		return err
 	}
-	d.closers = append(d.closers, server.Close)
+	d.closers = append(d.closers, cluster.Close)
+	if err := d.write("cluster-ca.pem", string(cluster.CA)); err != nil {
+		return err
+	}
+	server := cluster.Servers[0]
 	d.say("An API server is up at https://%s. It is a stand-in with real keys and real tokens; `make test-kube` runs the real one.", server.Address())
 	token, err := server.Token(namespace, account, nil, 3600)
 	if err != nil {
@@ -114,7 +118,7 @@ func (d *demo) againstStandIn(ctx context.Context) error {
 	return d.rotate(ctx, server, a, b)
 }
 
-func (d *demo) rotate(ctx context.Context, server *standin.Server, a, b standin.Key) error {
+func (d *demo) rotate(ctx context.Context, server *standin.Server, a, b *standin.Key) error {
 	old, err := server.Token("app", "payments", []string{audience}, 3600)
 	if err != nil {
 		return err
@@ -190,22 +194,6 @@ func (d *demo) finish(ctx context.Context, next string) error {
 	}
 	fmt.Fprintf(d.Out, "            Next: %s\n", next)
 	return nil
-}
-
-func newKeys() (a, b standin.Key, err error) {
-	first, err := rsa.GenerateKey(rand.Reader, 2048)
-	if err != nil {
-		return a, b, err
-	}
-	second, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		return a, b, err
-	}
-	if a, err = standin.NewKey(first); err != nil {
-		return a, b, err
-	}
-	b, err = standin.NewKey(second)
-	return a, b, err
 }
 
 func short(keyID string) string { return keyID[:min(8, len(keyID))] + "…" }
