@@ -87,7 +87,7 @@ func (t tokenFromFile) RoundTrip(r *http.Request) (*http.Response, error) {
 	}
 	renewed, err := t.read()
 	if err != nil || renewed == token {
-		return response, nil //nolint:nilerr // the refusal is the answer
+		return response, nil // the refusal is the answer
 	}
 	_ = response.Body.Close()
 	return t.send(r, renewed)
@@ -101,8 +101,8 @@ func (t tokenFromFile) read() (string, error) {
 	if err != nil {
 		return "", fmt.Errorf("%w: the API token: %w", ErrAccess, err)
 	}
-	defer file.Close()
 	token, err := io.ReadAll(io.LimitReader(file, maxTokenBytes))
+	_ = file.Close() // it was only read
 	if err != nil {
 		return "", fmt.Errorf("%w: the API token: %w", ErrAccess, err)
 	}

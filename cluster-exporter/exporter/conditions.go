@@ -1,7 +1,6 @@
 package exporter
 
 import (
-	"log/slog"
 	"sync"
 	"time"
 
@@ -18,7 +17,7 @@ type condition struct{ reason, about string }
 type conditions struct {
 	now     func() time.Time
 	metrics *metrics
-	tell    func(level slog.Level, eventType, reason, message string)
+	tell    func(eventType, reason, message string)
 
 	mu    sync.Mutex
 	wrong map[condition]trouble
@@ -42,7 +41,7 @@ func (c *conditions) raise(what condition, kind, message string) {
 	c.mu.Unlock()
 	c.metrics.problems.WithLabelValues(what.reason, what.about).Set(1)
 	if again {
-		c.tell(slog.LevelWarn, core.EventTypeWarning, what.reason, message)
+		c.tell(core.EventTypeWarning, what.reason, message)
 	}
 }
 
@@ -54,7 +53,7 @@ func (c *conditions) clear(what condition) {
 	c.mu.Unlock()
 	c.metrics.problems.WithLabelValues(what.reason, what.about).Set(0)
 	if known {
-		c.tell(slog.LevelInfo, core.EventTypeNormal, what.reason+"Resolved", "over: "+before.message)
+		c.tell(core.EventTypeNormal, what.reason+"Resolved", "over: "+before.message)
 	}
 }
 

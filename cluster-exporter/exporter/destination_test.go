@@ -39,7 +39,8 @@ func TestRefusals(t *testing.T) {
 	}{
 		"not-believed": {
 			problem(403, "not-believed", ""),
-			[]string{"HTTP 403 not-believed", "kube-iam-assume operate enroll", "treat it as an incident", "I1", a.ID()}, "not-believed",
+			[]string{"HTTP 403 not-believed", "kube-iam-assume operate enroll", "treat it as an incident", "I1", a.ID()},
+			"not-believed",
 		},
 		"private-key":   {problem(400, "private-key", ""), []string{"INCIDENT"}, "private-key"},
 		"with a detail": {problem(403, "owned", `,"detail":"key X is dev's"`), []string{"key X is dev's", "cloned"}, "owned"},
@@ -59,7 +60,8 @@ func TestRefusals(t *testing.T) {
 				http.Error(w, "<html>", http.StatusNotFound)
 				return true
 			},
-			[]string{"HTTP 404", "is the URL right"}, "http-4xx",
+			[]string{"HTTP 404", "is the URL right"},
+			"http-4xx",
 		},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -312,7 +312,7 @@ func TestNewRefusesWhatCanNotWork(t *testing.T) {
 func TestHealth(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, 1)
-	var clock = make(chan time.Duration, 1)
+	clock := make(chan time.Duration, 1)
 	clock <- 0
 	o := w.options()
 	o.Now = func() time.Time { d := <-clock; clock <- d; return time.Now().Add(d) }

@@ -1,7 +1,6 @@
 package exporter
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -59,8 +58,12 @@ func newReporter(settings Settings, options Options, m *metrics) *reporter {
 	return r
 }
 
-func (r *reporter) tell(level slog.Level, eventType, reason, message string) {
-	r.logger.Log(context.Background(), level, message, "event", reason)
+func (r *reporter) tell(eventType, reason, message string) {
+	if eventType == core.EventTypeWarning {
+		r.logger.Warn(message, "event", reason)
+	} else {
+		r.logger.Info(message, "event", reason)
+	}
 	r.events.add(eventType, reason, message)
 }
 
@@ -212,12 +215,12 @@ func (r *reporter) changed(keys jwks.Set) {
 	}
 	for _, key := range keys {
 		if _, ok := before.ByID(key.ID()); !ok {
-			r.tell(slog.LevelInfo, core.EventTypeNormal, "KeyAdded", "an API server lists the new key "+key.ID())
+			r.tell(core.EventTypeNormal, "KeyAdded", "an API server lists the new key "+key.ID())
 		}
 	}
 	for _, key := range before {
 		if _, ok := keys.ByID(key.ID()); !ok {
-			r.tell(slog.LevelInfo, core.EventTypeNormal, "KeyGone", "no API server that was read lists the key "+key.ID()+" any more")
+			r.tell(core.EventTypeNormal, "KeyGone", "no API server that was read lists the key "+key.ID()+" any more")
 		}
 	}
 }
@@ -275,7 +278,7 @@ func (r *reporter) signsWith(address string, ids []string) {
 		r.metrics.signing.WithLabelValues(address, id).Set(1)
 	}
 	if len(before) > 0 {
-		r.tell(slog.LevelInfo, core.EventTypeNormal, "RotationSeen", fmt.Sprintf("API server %s signs with the key %s now, before with %s",
+		r.tell(core.EventTypeNormal, "RotationSeen", fmt.Sprintf("API server %s signs with the key %s now, before with %s",
 			address, strings.Join(ids, ", "), strings.Join(before, ", ")))
 	}
 }

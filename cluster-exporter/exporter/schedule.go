@@ -39,7 +39,9 @@ type schedule struct {
 }
 
 func newSchedule(heartbeat time.Duration) schedule {
-	return schedule{heartbeat: heartbeat, jitter: func(d time.Duration) time.Duration { return d*3/4 + rand.N(d/2) }}
+	return schedule{heartbeat: heartbeat, jitter: func(d time.Duration) time.Duration {
+		return d*3/4 + rand.N(d/2) //nolint:gosec // to spread retries, not to keep a secret
+	}}
 }
 
 // due tells when to send a reading. It is false if that reading is never to be sent.
