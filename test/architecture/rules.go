@@ -36,9 +36,11 @@ var Arrows = []Arrow{
 
 	{From: "cluster-exporter", To: []string{"shared/snapshot", "shared/jwks", "shared/settings"}},
 	{From: "identity-webhook"},
-	{From: "cli", To: []string{"shared/..."}},
+	{From: "cli", To: []string{"shared/...", "cli/demo"}},
+	{From: "cli/demo", To: []string{"shared/...", "test/standin"}}, // a demo needs somebody to play the cluster
 	{From: "cdk", To: []string{"shared/settings", "shared/enrollment", "shared/publish"}},
 	{From: "test", To: []string{"..."}},
+	{From: "test/standin", To: []string{"shared/jwks"}},
 }
 
 // deciding is what a function may import: the publisher, what it speaks of, and the function's own bucket driver.

@@ -68,12 +68,12 @@ func TestBinaries(t *testing.T) {
 		}
 	})
 	t.Run("enroll", func(t *testing.T) {
-		out, problems := command(t, cli, kubeconfig, "enroll", "prod")
+		_, problems := command(t, cli, kubeconfig, "enroll", "prod")
 		if !strings.Contains(problems, "no token of kube-iam-assume/cluster-exporter could be had") {
 			t.Errorf("warnings before the exporter is installed:\n%s", problems)
 		}
 		c.InstallExporter(t, "kube-iam-assume", "cluster-exporter")
-		out, problems = command(t, cli, kubeconfig, "enroll", "prod")
+		out, problems := command(t, cli, kubeconfig, "enroll", "prod")
 		cluster, err := enrollment.ParseCluster("prod.yaml", []byte(out))
 		if err != nil || len(cluster.BootstrapKeys) != 1 || cluster.BootstrapKeys[0].ID() != key.ID() {
 			t.Errorf("%v\n%s", err, out)
