@@ -106,3 +106,36 @@ func (s *swaps) publishedWithin(key *kube.Key, most time.Duration) {
 		s.Errorf("the gap that is ours is %s, want at most %s", gap, most)
 	}
 }
+
+// The same on three servers, one at a time: no two of them know a common key, so each refuses the tokens of the others for a while. What
+// fails at a consumer is what was signed with the new key before anybody could have told him.
+func TestSwapInOneStepOfThreeServers(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	a, b := kube.NewKey(t, kube.RSA2048), kube.NewKey(t, kube.RSA2048)
+	c := w.start(3, "prod", kube.Keys{Sign: a})
+	w.deploy(w.enroll("prod", false, cluster("prod", a)))
+	s := &swaps{world: w, cluster: c, kubelet: c.Kubelet(t, 0, "kube-iam-assume", "cluster-exporter", 600)}
+	s.one = w.export(c, "prod", "prod", s.kubelet)
+	w.waitLog("snapshot.accepted", "attested", `"read":3`)
+	k := w.watch(c, w.consumer("prod"))
+
+	s.swap(b)
+	s.renew()
+	s.publishedWithin(b, 3*pollInterval)
+	told := time.Now().Add(refetch)
+	for _, server := range c.Servers[1:] {
+		server.Restart(t, w.config("prod", b, b))
+	}
+	w.waitLog("key.retiring", a.ID())
+	w.noneBut("prod", a, b)
+	k.stop()
+	early := 0
+	for _, f := range k.failures {
+		if f.keyID != b.ID() || f.at.After(told) {
+			t.Errorf("a failure that a published key can't explain: %s", f)
+		}
+		early++
+	}
+	t.Logf("%d verifications, %d failures, all of the new key before it was published", k.verified, early)
+}
