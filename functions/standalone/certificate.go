@@ -19,21 +19,24 @@ type certificate struct {
 
 	mu      sync.Mutex
 	current *tls.Certificate
-	stamp   string
+	stamp   string // of the files that current is from
+	failure string // the last one told
 	checked time.Time
 }
 
 func loadCertificate(cert, key string, logger *slog.Logger) (*certificate, error) {
-	c := &certificate{cert: cert, key: key, logger: logger}
+	c := &certificate{cert: cert, key: key, logger: logger, checked: time.Now()}
+	c.stamp = c.stampOf() // before the read, so that a change in between is seen
 	pair, err := tls.LoadX509KeyPair(cert, key)
 	if err != nil {
 		return nil, fmt.Errorf("certificate: %w", err)
 	}
-	c.current, c.stamp, c.checked = &pair, c.stampOf(), time.Now()
+	c.current = &pair
 	return c, nil
 }
 
-// get is tls.Config.GetCertificate. A new pair that can't be used, such as one half written, leaves the old one in use.
+// get is tls.Config.GetCertificate. A new pair that can't be used, such as one half written, leaves the old one in use,
+// and is tried again.
 func (c *certificate) get(*tls.ClientHelloInfo) (*tls.Certificate, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -47,11 +50,14 @@ func (c *certificate) get(*tls.ClientHelloInfo) (*tls.Certificate, error) {
 	}
 	pair, err := tls.LoadX509KeyPair(c.cert, c.key)
 	if err != nil {
-		c.logger.Warn("the new certificate can't be used, the old one stays", "event", "certificate.failed", "detail", err.Error())
+		if c.failure != err.Error() {
+			c.failure = err.Error()
+			c.logger.Warn("the new certificate can't be used, the old one stays", "event", "certificate.failed", "detail", c.failure)
+		}
 		return c.current, nil
 	}
-	c.current, c.stamp = &pair, stamp
-	c.logger.Info("certificate reloaded", "event", "certificate.reloaded")
+	c.current, c.stamp, c.failure = &pair, stamp, ""
+	c.logger.Info("certificate reloaded", "event", "certificate.reloaded", "until", pair.Leaf.NotAfter)
 	return c.current, nil
 }
 

@@ -4,21 +4,15 @@ package main
 
 import (
 	"context"
-	"crypto/tls"
-	"crypto/x509"
-	"errors"
 	"flag"
 	"fmt"
 	"log/slog"
 	"net"
-	"net/http"
 	"os"
 	"os/signal"
-	"path/filepath"
 	"syscall"
 	"time"
 
-	"github.com/kube-iam-assume/kube-iam-assume/shared/bucket/dir"
 	"github.com/kube-iam-assume/kube-iam-assume/shared/enrollment"
 	"github.com/kube-iam-assume/kube-iam-assume/shared/publish"
 )
@@ -58,16 +52,23 @@ func main() {
 		fmt.Println(version)
 		return
 	}
-	if err := o.run(); err != nil {
+	if flags.NArg() > 0 {
+		fmt.Fprintf(os.Stderr, "kube-iam-assume-standalone: %q is no flag; see --help\n", flags.Arg(0))
+		os.Exit(2)
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	context.AfterFunc(ctx, stop) // a second signal ends it at once
+	if err := o.run(ctx, slog.New(slog.NewJSONHandler(os.Stderr, nil))); err != nil {
 		fmt.Fprintln(os.Stderr, "kube-iam-assume-standalone:", err)
 		os.Exit(1)
 	}
 }
 
-func (o options) run() error {
-	logger := slog.New(slog.NewJSONHandler(os.Stderr, nil))
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer stop()
+// run serves until the context ends.
+func (o options) run(ctx context.Context, logger *slog.Logger) error {
+	if o.reconcile <= 0 {
+		return fmt.Errorf("--reconcile-interval is %s: want a time such as 5m", o.reconcile)
+	}
 	settings, err := enrollment.Load(o.settings)
 	if err != nil {
 		return err
@@ -91,73 +92,23 @@ func (o options) run() error {
 	if err != nil {
 		return err
 	}
+	handler, err := newSite(p, documents, settings, logger)
+	if err != nil {
+		return err
+	}
 	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", o.listen)
 	if err != nil {
 		return err
 	}
-	server := &http.Server{
-		Handler:           newSite(p, documents, settings),
-		TLSConfig:         &tls.Config{GetCertificate: certificate.get, MinVersion: tls.VersionTLS12},
-		ReadHeaderTimeout: 5 * time.Second, ReadTimeout: 15 * time.Second, WriteTimeout: 45 * time.Second, IdleTimeout: time.Minute,
-		MaxHeaderBytes: 16 << 10, ErrorLog: slog.NewLogLogger(logger.Handler(), slog.LevelDebug),
+	logger.Info("listening", "event", "server.listening", "address", listener.Addr().String(), "version", version)
+	reconciled := make(chan struct{})
+	go func() {
+		defer close(reconciled)
+		reconcile(ctx, p, o.reconcile)
+	}()
+	err = serve(ctx, newServer(handler, certificate, logger), listener)
+	if ctx.Err() != nil {
+		<-reconciled
 	}
-	logger.Info("listening", "address", listener.Addr().String(), "version", version)
-	go reconcile(ctx, p, o.reconcile)
-	return serve(ctx, server, listener)
-}
-
-// reconcile runs at once and then on a timer. What it finds is in the log.
-func reconcile(ctx context.Context, p *publish.Publisher, every time.Duration) {
-	ticker := time.NewTicker(every)
-	defer ticker.Stop()
-	for {
-		_ = p.Reconcile(ctx) // logged, and tried again at the next tick
-		select {
-		case <-ctx.Done():
-			return
-		case <-ticker.C:
-		}
-	}
-}
-
-func serve(ctx context.Context, server *http.Server, listener net.Listener) error {
-	failed := make(chan error, 1)
-	go func() { failed <- server.ServeTLS(listener, "", "") }()
-	select {
-	case err := <-failed:
-		return err
-	case <-ctx.Done():
-	}
-	patience, cancel := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)
-	defer cancel()
-	return server.Shutdown(patience)
-}
-
-func openData(directory string) (documents, private *dir.Bucket, err error) {
-	if err := os.MkdirAll(directory, 0o700); err != nil {
-		return nil, nil, err
-	}
-	if documents, err = dir.Open(filepath.Join(directory, "documents")); err != nil {
-		return nil, nil, err
-	}
-	private, err = dir.Open(filepath.Join(directory, "private"))
-	return documents, private, err
-}
-
-func rootsOf(file string) (*x509.CertPool, error) {
-	if file == "" {
-		return nil, nil //nolint:nilnil // nil is the system's pool
-	}
-	pem, err := os.ReadFile(file)
-	if err != nil {
-		return nil, err
-	}
-	roots, err := x509.SystemCertPool()
-	if err != nil {
-		roots = x509.NewCertPool()
-	}
-	if !roots.AppendCertsFromPEM(pem) {
-		return nil, errors.New(file + " holds no certificate")
-	}
-	return roots, nil
+	return err
 }
