@@ -40,7 +40,8 @@ func TestRun(t *testing.T) {
 		"right settings": {[]string{"--config", right, "--check"}, nil, ""},
 		"wrong settings": {[]string{"--config", wrong, "--check"}, settings.ErrInvalid, `wrong.yaml:7: invalid settings: unknown field "heartbeet"`},
 		"no settings":    {[]string{"--config", "missing.yaml"}, os.ErrNotExist, "--config"},
-		"no authority":   {[]string{"--config", right, "--ca-file", "missing.crt"}, exporter.ErrAccess, "missing.crt"},
+		"no authority":   {[]string{"--config", right, "--ca-file", "missing.crt", "--api-server", "10.0.0.1:6443"}, exporter.ErrAccess, "missing.crt"},
+		"no API server":  {[]string{"--config", right, "--api-server", ""}, exporter.ErrAccess, "--api-server"},
 		"help":           {[]string{"--help"}, flag.ErrHelp, ""},
 		"an argument":    {[]string{"run"}, nil, `unexpected argument "run"`},
 	} {

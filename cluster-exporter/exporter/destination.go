@@ -25,7 +25,11 @@ type worker struct {
 
 	newest   chan *Reading
 	schedule schedule
+	seq      int64 // the highest that was used, or that the publisher has
 }
+
+// maxAhead bounds the sequence number that a publisher can make a cluster go on from: the time to come in milliseconds.
+const maxAhead = 24 * time.Hour
 
 // offer replaces a reading that still waits. Only one goroutine offers.
 func (w *worker) offer(reading *Reading) {
@@ -61,7 +65,8 @@ func (w *worker) run(ctx context.Context) {
 
 // send signs afresh, so that a retry is never late, and judges what comes of it.
 func (w *worker) send(ctx context.Context, reading *Reading) {
-	envelope, err := w.signer.sign(ctx, reading, w.publisher)
+	w.seq = max(w.seq+1, reading.Began.UnixMilli())
+	envelope, err := w.signer.sign(ctx, reading, w.publisher, w.seq)
 	var a answer
 	if err == nil {
 		a, err = w.sender.send(ctx, envelope)
@@ -77,9 +82,15 @@ func (w *worker) send(ctx context.Context, reading *Reading) {
 	w.schedule.done(reading, came, w.now(), a.RetryAfter)
 	w.report.delivery(w.publisher, came, a, err, reading)
 	if came == superseded {
-		w.signer.goOnFrom(a.Seq)
+		w.goOnFrom(a.Seq)
 		if w.schedule.pause == 0 {
 			w.readAgain()
 		}
+	}
+}
+
+func (w *worker) goOnFrom(seq int64) {
+	if seq <= w.now().Add(maxAhead).UnixMilli() {
+		w.seq = max(w.seq, seq)
 	}
 }

@@ -7,6 +7,7 @@ package exporter
 
 import (
 	"context"
+	"fmt"
 	"io"
 	"log/slog"
 	"net/http"
@@ -51,6 +52,9 @@ func New(settings Settings, options Options) (*Exporter, error) {
 		options.Logger = slog.New(slog.DiscardHandler)
 	}
 	options.Access = completed(options.Access, settings.APIServers)
+	if options.Access.Address == "" {
+		return nil, fmt.Errorf("%w: no address: outside a pod, name an API server with --api-server, or all in apiServers.addresses", ErrAccess)
+	}
 	if _, err := options.Access.authority(); err != nil {
 		return nil, err
 	}

@@ -292,6 +292,7 @@ func TestNewRefusesWhatCanNotWork(t *testing.T) {
 	}
 	for name, change := range map[string]func(*exporter.Settings, *exporter.Options){
 		"no authority":    func(_ *exporter.Settings, o *exporter.Options) { o.Access.CAFile = "missing" },
+		"no address":      func(_ *exporter.Settings, o *exporter.Options) { o.Access.Address = "" },
 		"empty authority": func(_ *exporter.Settings, o *exporter.Options) { o.Access.CAFile = empty },
 	} {
 		s, o := w.settings(), w.options()

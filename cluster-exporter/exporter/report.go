@@ -36,6 +36,7 @@ type reporter struct {
 	*conditions
 
 	issuer  string
+	virtual bool // nobody knows which API server said what
 	logger  *slog.Logger
 	events  *events
 	metrics *metrics
@@ -51,7 +52,7 @@ type reporter struct {
 
 func newReporter(settings Settings, options Options, m *metrics) *reporter {
 	r := &reporter{
-		issuer: settings.Issuer, logger: options.Logger, events: newEvents(settings, options), metrics: m, polled: options.Now(),
+		issuer: settings.Issuer, virtual: settings.APIServers.Expect > 0, logger: options.Logger, events: newEvents(settings, options), metrics: m, polled: options.Now(),
 		signers: map[string][]string{}, vouched: map[string][]string{},
 	}
 	r.conditions = &conditions{now: options.Now, metrics: m, tell: r.tell, wrong: map[condition]trouble{}}
@@ -230,7 +231,7 @@ func (r *reporter) attested(words []word) {
 	signers, failed, unlisted := map[string][]string{}, map[string]error{}, map[string]string{}
 	for _, w := range words {
 		switch {
-		case !w.asked:
+		case !w.asked || !r.lists(w.address):
 		case w.err != nil:
 			failed[w.address] = w.err
 		default:
@@ -263,6 +264,13 @@ func attestationRemedy(err error) string {
 	return ""
 }
 
+// lists reports whether an API server is in the last reading; what is said of others would never be taken back.
+func (r *reporter) lists(address string) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.servers[address]
+}
+
 func (r *reporter) signsWith(address string, ids []string) {
 	r.mu.Lock()
 	before := r.signers[address]
@@ -277,7 +285,7 @@ func (r *reporter) signsWith(address string, ids []string) {
 	for _, id := range ids {
 		r.metrics.signing.WithLabelValues(address, id).Set(1)
 	}
-	if len(before) > 0 {
+	if len(before) > 0 && !r.virtual {
 		r.tell(core.EventTypeNormal, "RotationSeen", fmt.Sprintf("API server %s signs with the key %s now, before with %s",
 			address, strings.Join(ids, ", "), strings.Join(before, ", ")))
 	}

@@ -16,16 +16,13 @@ type signer struct {
 	version  string
 	now      func() time.Time
 	report   *reporter
-
-	mu  sync.Mutex
-	seq int64 // the highest that was used or heard of
 }
 
 // sign makes a snapshot of a reading, attested just now. It may be believed for as long as the reading is fresh.
-func (s *signer) sign(ctx context.Context, reading *Reading, publisher string) ([]byte, error) {
+func (s *signer) sign(ctx context.Context, reading *Reading, publisher string, seq int64) ([]byte, error) {
 	attestations := s.attest(ctx, reading)
 	claims := snapshot.Snapshot{
-		Cluster: s.settings.Cluster, Audience: []string{publisher}, Issuer: s.settings.Issuer, Seq: s.nextSeq(reading.Began),
+		Cluster: s.settings.Cluster, Audience: []string{publisher}, Issuer: s.settings.Issuer, Seq: seq,
 		IssuedAt: s.now(), Expires: reading.Began.Add(snapshot.Lifetime), APIServers: reading.APIServers, Keys: reading.Keys,
 		Attestations: attestations, Exporter: s.version,
 	}
@@ -104,18 +101,4 @@ func choose(words []word) []string {
 	}
 	tokens := append(first, rest...)
 	return tokens[:min(len(tokens), snapshot.MaxAttestations)]
-}
-
-func (s *signer) nextSeq(began time.Time) int64 {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.seq = max(s.seq+1, began.UnixMilli())
-	return s.seq
-}
-
-// goOnFrom takes over a sequence number that a publisher has accepted from this cluster.
-func (s *signer) goOnFrom(seq int64) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.seq = max(s.seq, seq)
 }
