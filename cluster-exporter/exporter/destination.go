@@ -31,6 +31,10 @@ type worker struct {
 // maxAhead bounds the sequence number that a publisher can make a cluster go on from: the time to come in milliseconds.
 const maxAhead = 24 * time.Hour
 
+// maxReadingAge is how old a reading may be to be sent, again or at a heartbeat. While the API servers can't be read there is nothing to say, and
+// the publisher's alarm about the silence is right.
+const maxReadingAge = 2 * time.Minute
+
 // offer replaces a reading that still waits. Only one goroutine offers.
 func (w *worker) offer(reading *Reading) {
 	select {
@@ -46,7 +50,7 @@ func (w *worker) run(ctx context.Context) {
 	defer timer.Stop()
 	defer w.sender.close()
 	for {
-		if at, ok := w.schedule.due(reading, w.now()); ok {
+		if at, ok := w.schedule.due(reading, w.now()); ok && at.Sub(reading.Began) <= maxReadingAge {
 			wait := at.Sub(w.now())
 			if wait <= 0 {
 				w.send(ctx, reading)

@@ -36,6 +36,7 @@ func (r *reader) list(ctx context.Context) ([]string, error) {
 			r.known = addresses
 			return addresses, nil
 		}
+		r.forget(address) // behind a virtual address the next connection may lead to an API server that answers
 		if failed == nil {
 			failed = fmt.Errorf("list the API servers: %s: %w", address, err)
 		}

@@ -122,16 +122,23 @@ func (r *reader) server(address string) (*apiServer, error) {
 	return s, err
 }
 
+// forget drops the connections to an address.
+func (r *reader) forget(address string) {
+	if server := r.servers[address]; server != nil {
+		server.http.CloseIdleConnections()
+		delete(r.servers, address)
+	}
+}
+
 // forgetOthers drops the connections of API servers that are gone.
 func (r *reader) forgetOthers(addresses []string) {
 	keep := map[string]bool{r.access.Address: len(addresses) > 0}
 	for _, address := range addresses {
 		keep[address] = true
 	}
-	for address, server := range r.servers {
+	for address := range r.servers {
 		if !keep[address] {
-			server.http.CloseIdleConnections()
-			delete(r.servers, address)
+			r.forget(address)
 		}
 	}
 }
