@@ -388,3 +388,16 @@ func must[T any](v T, err error) T {
 	}
 	return v
 }
+
+func TestTwoJumpsDoNotAgree(t *testing.T) {
+	w := newWorld(t, a)
+	e := prod.NewExporter(publisher)
+	w.accept(e, e.Snapshot(w.now, keys(a, b), a))
+	w.now = w.now.Add(time.Minute)
+	w.accept(e, e.Snapshot(w.now, keys(b), b))
+	for _, at := range []time.Time{w.now.AddDate(1, 0, 0), w.now.Add(5 * time.Minute), w.now.AddDate(1, 0, 0).Add(20 * time.Minute)} {
+		w.now = at
+		w.reconcile()
+		w.want(a, b)
+	}
+}

@@ -46,6 +46,9 @@ func (d *draft) findBlocked(c *Cluster) {
 
 // expire removes what time has run out for, unless the clock itself is in doubt: a clock that jumped must not remove keys.
 func (d *draft) expire() {
+	if d.clockIsNear() {
+		d.Unsure = time.Time{} // what was doubtful has passed: two jumps do not add up to an agreement
+	}
 	if !d.anythingDue() {
 		return
 	}
@@ -87,11 +90,17 @@ func (d *draft) dropDue(c *Cluster) {
 	})
 }
 
+// clockIsNear reports whether the clock is where the last commit makes one expect it.
+func (d *draft) clockIsNear() bool {
+	written := d.before.Written
+	return written.IsZero() || !d.now.After(written.Add(maxAhead)) && !d.now.Before(written.Add(-maxBehind))
+}
+
 func (d *draft) clockAgrees() bool {
-	written, unsure := d.before.Written, d.before.Unsure
-	if written.IsZero() || !d.now.After(written.Add(maxAhead)) && !d.now.Before(written.Add(-maxBehind)) {
+	if d.clockIsNear() {
 		return true
 	}
+	unsure := d.before.Unsure
 	switch {
 	case unsure.IsZero() || d.now.Before(unsure) || d.now.After(unsure.Add(maxAhead)):
 		d.Unsure = d.now
