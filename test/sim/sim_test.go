@@ -223,7 +223,13 @@ func (s *simulation) attack() {
 	s.publisher(1000, func(ctx context.Context, p *publish.Publisher) error { _, err := p.Accept(ctx, envelope); return err })
 }
 
+// jumpClock makes the publisher's clock wrong for less than the time after which a doubtful clock is believed. Between two jumps somebody looks
+// at the right one: two that agree by chance are what no second look can tell from the truth.
 func (s *simulation) jumpClock() {
+	if s.now.Before(s.clockOff) {
+		return
+	}
+	s.publisher(1000, func(ctx context.Context, p *publish.Publisher) error { return p.Reconcile(ctx) })
 	s.counts["jump"]++
 	s.jump = time.Duration(s.Int64N(int64(20*24*time.Hour))) - 10*24*time.Hour
 	s.clockOff = s.now.Add(time.Duration(s.Int64N(int64(9 * time.Minute))))
