@@ -8,9 +8,12 @@ import (
 	"io"
 	"net/http"
 	"os"
+	"os/signal"
+	"syscall"
 	"time"
 
 	"github.com/kube-iam-assume/kube-iam-assume/shared/jwks"
+	"github.com/kube-iam-assume/kube-iam-assume/shared/publish"
 	"github.com/kube-iam-assume/kube-iam-assume/test/standin"
 )
 
@@ -29,17 +32,25 @@ const (
 	account   = "cluster-exporter"
 	audience  = "sts.example.com"
 	patience  = 30 * time.Second
+	tokenLife = time.Hour
 )
 
-// Run shows it. What it starts and makes is gone when it returns, also after an interrupt.
-func Run(ctx context.Context, o Options) error {
+// Run shows it. What it starts and makes is gone when it returns, also after an interrupt, which is the end of the context or of the
+// terminal.
+func Run(ctx context.Context, o Options) (err error) {
+	ctx, hangUp := signal.NotifyContext(ctx, syscall.SIGHUP)
+	defer hangUp()
 	folder, err := os.MkdirTemp("", "kube-iam-assume-demo-")
 	if err != nil {
 		return err
 	}
 	defer os.RemoveAll(folder)
-	d := &demo{Options: o, folder: folder, began: time.Now(), serviceAccount: namespace + "/" + account}
-	defer d.stop()
+	d := &demo{Options: o, folder: folder, began: time.Now(), serviceAccount: namespace + "/" + account, ended: make(chan *process, 2)}
+	defer func() {
+		if d.stop(); err != nil && ctx.Err() != nil {
+			err = fmt.Errorf("interrupted; everything it had started is ended: %w", err)
+		}
+	}()
 	if err := d.certificates(); err != nil {
 		return err
 	}
@@ -60,10 +71,13 @@ type demo struct {
 	issuer    string
 	recorder  *recorder
 	processes []*process
+	ended     chan *process
 	closers   []func()
 	step      int
 
-	serviceAccount string // the exporter's, namespace/name
+	serviceAccount string                                // the exporter's, namespace/name
+	ownIssuer      bool                                  // the issuer URL leads to the demo's publisher
+	token          func(context.Context) (string, error) // of serviceAccount, for tokenLife
 }
 
 func (d *demo) say(format string, args ...any) {
@@ -72,6 +86,9 @@ func (d *demo) say(format string, args ...any) {
 }
 
 func (d *demo) stop() {
+	if d.client != nil {
+		d.client.CloseIdleConnections() // a server that ends waits for connections without a request
+	}
 	for _, p := range d.processes {
 		p.stop()
 	}
@@ -92,7 +109,7 @@ func (d *demo) againstStandIn(ctx context.Context) error {
 	if err := d.choosePort(ctx); err != nil {
 		return err
 	}
-	d.issuer = d.publisher + "/demo"
+	d.issuer, d.ownIssuer = d.publisher+"/demo", true
 	cluster, err := standin.Start(standin.Options{Issuer: d.issuer, Sign: a})
 	if err != nil {
 		return err
@@ -103,15 +120,14 @@ func (d *demo) againstStandIn(ctx context.Context) error {
 	}
 	server := cluster.Servers[0]
 	d.say("An API server is up at https://%s. It is a stand-in with real keys and real tokens; `make test-kube` runs the real one.", server.Address())
-	token, err := server.Token(namespace, account, nil, 3600)
-	if err != nil {
-		return err
+	d.token = func(context.Context) (string, error) {
+		return server.Token(namespace, account, nil, int64(tokenLife.Seconds()))
 	}
 	if err := d.startPublisher(ctx, jwks.Set{a.Key}); err != nil {
 		return err
 	}
 	d.say("The publisher is up at %s. It knows the cluster's key %s from its enrollment, and publishes it already.", d.publisher, short(a.ID()))
-	if err := d.startExporter(ctx, server.Address(), "kubernetes.default.svc", token, nil); err != nil {
+	if err := d.startExporter(ctx, server.Address(), "kubernetes.default.svc", nil); err != nil {
 		return err
 	}
 	d.say("The exporter read the keys. The API server vouched for its snapshot; the publisher checked all of it and accepted.")
@@ -146,7 +162,7 @@ func (d *demo) rotate(ctx context.Context, server *standin.Server, a, b *standin
 	if err := d.attack(ctx); err != nil {
 		return err
 	}
-	return d.finish(ctx, "kube-iam-assume enroll my-cluster --context MY-CONTEXT > clusters/my-cluster.yaml   (or: KUBECONFIG=... make demo)")
+	return d.finish(ctx, "bin/kube-iam-assume enroll my-cluster --context MY-CONTEXT > clusters/my-cluster.yaml   (or: KUBECONFIG=... make demo)")
 }
 
 // attack replays the first snapshot and forges one, and checks that the public keys stay as they are.
@@ -159,10 +175,14 @@ func (d *demo) attack(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if code == "" || code == "accepted" {
+	switch code {
+	case publish.CodeSuperseded:
+		d.say("An attacker replays an earlier snapshot: REFUSED (%s).", code)
+	case "unchanged":
+		d.say("An attacker sends the last snapshot once more: it changes nothing (%s).", code)
+	default:
 		return fmt.Errorf("the replayed snapshot was answered %q", code)
 	}
-	d.say("An attacker replays an earlier snapshot: REFUSED (%s).", code)
 	forged, err := forge(d.recorder.first(), d.issuer, d.serviceAccount)
 	if err != nil {
 		return err
@@ -185,15 +205,34 @@ func (d *demo) attack(ctx context.Context) error {
 }
 
 func (d *demo) finish(ctx context.Context, next string) error {
-	d.say("Done. Discovery: %s/.well-known/openid-configuration   Keys: %s", d.issuer, d.jwksURL())
-	if d.Keep {
-		fmt.Fprintf(d.Out, "            Running until you press Ctrl-C. Authority for curl --cacert: %s\n", d.path("ca.pem"))
-		<-ctx.Done()
-	} else {
+	d.say("Done. Discovery: %s   Keys: %s", d.url("/.well-known/openid-configuration"), d.jwksURL())
+	if !d.Keep {
 		fmt.Fprintln(d.Out, "            They are gone with the demo; `bin/kube-iam-assume demo --keep` leaves them up to look at.")
 	}
 	fmt.Fprintf(d.Out, "            Next: %s\n", next)
-	return nil
+	if !d.Keep {
+		return nil
+	}
+	fmt.Fprintf(d.Out, "            Running until you press Ctrl-C. Look: curl --cacert %s %s\n", d.path("ca.pem"), d.jwksURL())
+	return d.keep(ctx)
+}
+
+// keep renews the exporter's token, as kubelet would, until the demo is interrupted.
+func (d *demo) keep(ctx context.Context) error {
+	renewal := time.NewTicker(tokenLife / 3)
+	defer renewal.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case p := <-d.ended:
+			return p.failed("looking at it")
+		case <-renewal.C:
+			if err := d.renewToken(ctx); err != nil {
+				d.say("The exporter's token could not be renewed: %v", err)
+			}
+		}
+	}
 }
 
 func short(keyID string) string { return keyID[:min(8, len(keyID))] + "…" }

@@ -55,7 +55,7 @@ func (d *demo) startPublisher(ctx context.Context, bootstrap jwks.Set) error {
 	if err := d.wait(ctx, p, "the publisher to publish", func() bool { _, err := d.get(ctx, d.jwksURL()); return err == nil }); err != nil {
 		return err
 	}
-	d.recorder, err = newRecorder(d.publisher+"/v1/snapshots", d.tls.server, d.client)
+	d.recorder, err = newRecorder(ctx, d.publisher+"/v1/snapshots", d.tls.server, d.client)
 	if err == nil {
 		d.closers = append(d.closers, d.recorder.close)
 	}
@@ -63,7 +63,7 @@ func (d *demo) startPublisher(ctx context.Context, bootstrap jwks.Set) error {
 }
 
 // startExporter waits until the publisher has accepted its first snapshot. With addresses, API servers are not looked up.
-func (d *demo) startExporter(ctx context.Context, server, serverName, token string, addresses []string) error {
+func (d *demo) startExporter(ctx context.Context, server, serverName string, addresses []string) error {
 	list := ""
 	if len(addresses) > 0 {
 		list = "addresses: [\"" + strings.Join(addresses, "\", \"") + "\"], "
@@ -71,18 +71,26 @@ func (d *demo) startExporter(ctx context.Context, server, serverName, token stri
 	settings := apiVersion + "kind: Exporter\ncluster: demo\nissuer: " + d.issuer + "\nserviceAccount: " + d.serviceAccount +
 		"\npollInterval: 1s\nheartbeatInterval: 1m\ncaBundle: " + d.path("ca.pem") + "\napiServers: {" + list + "serverName: \"" + serverName + "\"}\n" +
 		"destinations: [{publisher: demo, webhook: {url: " + d.recorder.url + "}}]\n"
-	if err := errors.Join(d.write("exporter.yaml", settings), d.write("token", token)); err != nil {
+	if err := errors.Join(d.write("exporter.yaml", settings), d.renewToken(ctx)); err != nil {
 		return err
 	}
-	ca := d.path("ca.pem")
-	if _, err := os.Stat(d.path("cluster-ca.pem")); err == nil {
-		ca = d.path("cluster-ca.pem")
-	}
-	p, err := d.start(ctx, "cluster-exporter", "--config", d.path("exporter.yaml"), "--listen", "127.0.0.1:0", "--token-file", d.path("token"), "--ca-file", ca, "--api-server", server)
+	p, err := d.start(ctx, "cluster-exporter", "--config", d.path("exporter.yaml"), "--listen", "127.0.0.1:0", "--token-file", d.path("token"), "--ca-file", d.path("cluster-ca.pem"), "--api-server", server)
 	if err != nil {
 		return err
 	}
-	return d.wait(ctx, p, "a snapshot to be accepted", d.recorder.accepted)
+	return d.wait(ctx, p, "a snapshot to be accepted", func() bool { return d.recorder.first() != nil })
+}
+
+// renewToken replaces the exporter's token in one step, for it may be reading.
+func (d *demo) renewToken(ctx context.Context) error {
+	token, err := d.token(ctx)
+	if err != nil {
+		return err
+	}
+	if err := d.write("token.new", token); err != nil {
+		return err
+	}
+	return os.Rename(d.path("token.new"), d.path("token"))
 }
 
 // process is one of the binaries.
@@ -102,10 +110,15 @@ func (d *demo) start(ctx context.Context, name string, args ...string) (*process
 	defer log.Close()                                                                                     // the process has its own
 	p.command = exec.CommandContext(context.WithoutCancel(ctx), filepath.Join(d.Binaries, name), args...) //nolint:gosec // our own binary
 	p.command.Stdout, p.command.Stderr = log, log
+	p.command.SysProcAttr = attached()
 	if err := p.command.Start(); err != nil {
 		return nil, fmt.Errorf("start %s: %w; `make build` makes it", name, err)
 	}
-	go func() { _ = p.command.Wait(); close(p.done) }()
+	go func() {
+		_ = p.command.Wait() // how it ended is in its log
+		close(p.done)
+		d.ended <- p
+	}()
 	d.processes = append(d.processes, p)
 	return p, nil
 }
@@ -128,7 +141,7 @@ func (d *demo) wait(ctx context.Context, p *process, what string, ready func() b
 		case <-ctx.Done():
 			return ctx.Err()
 		case <-p.done:
-			return fmt.Errorf("waiting for %s: %s ended:\n%s", what, p.name, p.tail())
+			return p.failed("waiting for " + what)
 		case <-deadline:
 			return fmt.Errorf("waiting for %s: nothing after %s. The log of %s ends with:\n%s", what, patience, p.name, p.tail())
 		case <-time.After(50 * time.Millisecond):
@@ -137,6 +150,10 @@ func (d *demo) wait(ctx context.Context, p *process, what string, ready func() b
 			}
 		}
 	}
+}
+
+func (p *process) failed(doing string) error {
+	return fmt.Errorf("%s: %s ended by itself. Its log ends with:\n%s", doing, p.name, p.tail())
 }
 
 func (p *process) tail() string {

@@ -13,10 +13,10 @@ import (
 	"encoding/pem"
 	"fmt"
 	"io"
+	"log"
 	"math/big"
 	"net"
 	"net/http"
-	"net/http/httptest"
 	"strings"
 	"sync"
 	"time"
@@ -69,13 +69,15 @@ func (d *demo) certificates() error {
 	return err
 }
 
-func (d *demo) jwksURL() string {
-	path := strings.TrimPrefix(d.issuer, "https://")
-	if i := strings.Index(path, "/"); i >= 0 {
-		return d.publisher + path[i:] + "/openid/v1/jwks"
+// url is where the demo's publisher serves what belongs below the issuer URL.
+func (d *demo) url(below string) string {
+	if _, path, found := strings.Cut(strings.TrimPrefix(d.issuer, "https://"), "/"); found {
+		below = "/" + path + below
 	}
-	return d.publisher + "/openid/v1/jwks"
+	return d.publisher + below
 }
+
+func (d *demo) jwksURL() string { return d.url("/openid/v1/jwks") }
 
 func (d *demo) get(ctx context.Context, url string) ([]byte, error) {
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, url, http.NoBody)
@@ -117,11 +119,20 @@ func (d *demo) post(ctx context.Context, envelope []byte) (string, error) {
 	return fmt.Sprint(answer.Status), nil
 }
 
-// verify is a cloud: it knows the issuer and where its keys are, and asks each time.
+// verify is a cloud: it knows the issuer, and asks each time. Where the issuer URL does not lead to the demo's publisher, it is told
+// where the keys are.
 func (d *demo) verify(ctx context.Context, token string) error {
-	keys := oidc.NewRemoteKeySet(oidc.ClientContext(ctx, d.client), d.jwksURL())
-	_, err := oidc.NewVerifier(d.issuer, keys, &oidc.Config{ClientID: audience, SupportedSigningAlgs: []string{oidc.RS256, oidc.ES256, oidc.ES384}}).Verify(ctx, token)
-	if err != nil {
+	ctx = oidc.ClientContext(ctx, d.client)
+	config := &oidc.Config{ClientID: audience, SupportedSigningAlgs: []string{oidc.RS256, oidc.ES256, oidc.ES384}}
+	verifier := oidc.NewVerifier(d.issuer, oidc.NewRemoteKeySet(ctx, d.jwksURL()), config)
+	if d.ownIssuer {
+		provider, err := oidc.NewProvider(ctx, d.issuer)
+		if err != nil {
+			return err
+		}
+		verifier = provider.Verifier(config)
+	}
+	if _, err := verifier.Verify(ctx, token); err != nil {
 		return fmt.Errorf("a token was not accepted: %w", err)
 	}
 	return nil
@@ -139,24 +150,29 @@ func (d *demo) waitForKey(ctx context.Context, id string) error {
 	})
 }
 
-// recorder stands between exporter and publisher, as an attacker on the network might, and keeps what it sees.
+// recorder stands between exporter and publisher, as an attacker on the network might, and keeps the first snapshot.
 type recorder struct {
-	url   string
-	close func()
-
-	mu       sync.Mutex
-	seen     [][]byte
-	accepts  int
+	url      string
+	close    func()
 	forward  string
 	upstream *http.Client
+
+	mu    sync.Mutex
+	taken []byte
 }
 
-func newRecorder(forward string, certificate tls.Certificate, upstream *http.Client) (*recorder, error) {
-	r := &recorder{forward: forward, upstream: upstream}
-	server := httptest.NewUnstartedServer(r)
-	server.TLS = &tls.Config{Certificates: []tls.Certificate{certificate}, MinVersion: tls.VersionTLS12}
-	server.StartTLS()
-	r.url, r.close = server.URL+"/v1/snapshots", server.Close
+func newRecorder(ctx context.Context, forward string, certificate tls.Certificate, upstream *http.Client) (*recorder, error) {
+	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", "127.0.0.1:0")
+	if err != nil {
+		return nil, err
+	}
+	r := &recorder{url: "https://" + listener.Addr().String() + "/v1/snapshots", forward: forward, upstream: upstream}
+	server := &http.Server{
+		Handler: r, ReadTimeout: 10 * time.Second, WriteTimeout: 30 * time.Second, ErrorLog: log.New(io.Discard, "", 0),
+		TLSConfig: &tls.Config{Certificates: []tls.Certificate{certificate}, MinVersion: tls.VersionTLS12},
+	}
+	go func() { _ = server.ServeTLS(listener, "", "") }()
+	r.close = func() { _ = server.Close() }
 	return r, nil
 }
 
@@ -175,27 +191,27 @@ func (r *recorder) ServeHTTP(w http.ResponseWriter, request *http.Request) {
 		return
 	}
 	defer response.Body.Close()
-	r.mu.Lock()
-	r.seen = append(r.seen, body)
 	if response.StatusCode == http.StatusOK {
-		r.accepts++
+		r.keep(body)
 	}
-	r.mu.Unlock()
 	w.Header().Set("Content-Type", response.Header.Get("Content-Type"))
 	w.WriteHeader(response.StatusCode)
 	_, _ = io.Copy(w, response.Body)
 }
 
-func (r *recorder) accepted() bool {
+func (r *recorder) keep(accepted []byte) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return r.accepts > 0
+	if r.taken == nil {
+		r.taken = accepted
+	}
 }
 
+// first is the first snapshot that was accepted.
 func (r *recorder) first() []byte {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return r.seen[0]
+	return r.taken
 }
 
 // forge makes a snapshot that says everything a real one says, with a key of the attacker's.
