@@ -70,6 +70,9 @@ func (d *demo) connect(ctx context.Context) (*target, error) {
 		return nil, fmt.Errorf("kubeconfig %s: %w", d.Kubeconfig, err)
 	}
 	config, err := loader.ClientConfig()
+	if clientcmd.IsEmptyConfig(err) {
+		return nil, fmt.Errorf("kubeconfig %s: there is no such file, or no cluster in it; without KUBECONFIG the demo needs no cluster", d.Kubeconfig)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("kubeconfig %s, context %q: %w", d.Kubeconfig, raw.CurrentContext, err)
 	}

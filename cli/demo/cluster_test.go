@@ -95,11 +95,14 @@ func TestUnusableKubeconfig(t *testing.T) {
 		"no certificate authority": "{server: 'https://127.0.0.1:1', insecure-skip-tls-verify: true}",
 		"root certificates":        "{server: 'https://127.0.0.1:1', certificate-authority-data: eA==}",
 		"did not find expected":    "{",
+		"no such file":             "",
 	} {
 		file := filepath.Join(t.TempDir(), "kubeconfig")
 		text := "apiVersion: v1\nkind: Config\ncurrent-context: x\ncontexts: [{name: x, context: {cluster: x, user: x}}]\nusers: [{name: x, user: {}}]\nclusters: [{name: x, cluster: " + cluster + "}]\n"
-		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
-			t.Fatal(err)
+		if cluster != "" {
+			if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+				t.Fatal(err)
+			}
 		}
 		out, err := show(t, demo.Options{Kubeconfig: file, Yes: true}, "")
 		if err == nil || !strings.Contains(err.Error(), want) || !strings.Contains(err.Error(), file) {
