@@ -147,7 +147,7 @@ func (d *draft) retire(c *Cluster, key *Key, at time.Time) {
 		key.Missing = at
 	}
 	gone := key.Missing.Add(d.policy.Retention)
-	d.change(KeyRetiring, c, key.JWK.ID(), "no longer reported; stays published until %s", gone.Format(time.RFC3339))
+	d.change(KeyRetiring, c, key.JWK.ID(), "no longer reported; stays published until %s, and longer in silence", gone.Format(time.RFC3339))
 }
 
 // accept remembers the snapshot and, if an API server vouched for it just now, its key.

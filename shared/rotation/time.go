@@ -34,7 +34,7 @@ func (d *draft) findStale(c *Cluster) {
 		last = c.Enrolled
 	}
 	if silence := d.now.Sub(last); !c.Removed && silence > StaleAfter {
-		d.find(ClusterStale, c, "", "no accepted snapshot for %s; its keys stay published", silence)
+		d.find(ClusterStale, c, "", "no accepted snapshot for %s; all its published keys stay", silence)
 	}
 }
 
@@ -62,10 +62,21 @@ func (d *draft) expire() {
 }
 
 func (d *draft) anythingDue() bool {
-	return slices.ContainsFunc(d.Clusters, func(c Cluster) bool { return slices.ContainsFunc(c.Keys, d.due) })
+	return slices.ContainsFunc(d.Clusters, func(c Cluster) bool {
+		return slices.ContainsFunc(c.Keys, func(key Key) bool { return d.due(&c, key) })
+	})
 }
 
-func (d *draft) due(key Key) bool {
+// heard reports whether what the cluster lists is known now. In silence, or while an API server is not read, a key that was missing may be signing
+// again, so that time alone removes nothing. Who removes a cluster knows.
+func (d *draft) heard(c *Cluster) bool {
+	return c.Removed || !c.Received.IsZero() && c.Additive.IsZero() && d.now.Sub(c.Received) <= StaleAfter
+}
+
+func (d *draft) due(c *Cluster, key Key) bool {
+	if !d.heard(c) {
+		return false
+	}
 	switch key.Status {
 	case Retiring:
 		return !d.now.Before(key.Missing.Add(d.policy.Retention))
@@ -79,7 +90,7 @@ func (d *draft) due(key Key) bool {
 func (d *draft) dropDue(c *Cluster) {
 	c.Keys = slices.DeleteFunc(c.Keys, func(key Key) bool {
 		switch {
-		case !d.due(key):
+		case !d.due(c, key):
 			return false
 		case key.Status == Announced:
 			d.change(KeyLapsed, c, key.JWK.ID(), "announced at %s and never reported", key.Added.Format(time.RFC3339))
