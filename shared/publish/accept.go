@@ -15,6 +15,8 @@ type Receipt struct {
 	Status      string `json:"status"`      // "accepted", or "unchanged" if it was known already
 	Seq         int64  `json:"seq"`         // of the cluster
 	Publication uint32 `json:"publication"` // of the JWKS
+
+	Changes []rotation.Change `json:"changes,omitzero"` // what an operator's statement changed
 }
 
 // Accept judges a snapshot as it arrived and publishes what it brings. The checks go from cheap to dear. The error is a *Refusal if

@@ -32,7 +32,7 @@ func (p *Publisher) Operate(ctx context.Context, s rotation.Statement) (Receipt,
 		status = "unchanged"
 	}
 	p.event(ctx, statementAccepted, "issuer", iss.url, "cluster", s.Cluster, "action", string(s.Action), "status", status, "reason", s.Reason)
-	return Receipt{Status: status, Seq: out.Seq, Publication: out.State.Publication}, nil
+	return Receipt{Status: status, Seq: out.Seq, Publication: out.State.Publication, Changes: out.Changes}, nil
 }
 
 func (p *Publisher) operate(ctx context.Context, iss *issuer, s rotation.Statement) (outcome, error) {

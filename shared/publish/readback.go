@@ -56,24 +56,62 @@ func refusePrivate(_, address string, _ syscall.RawConn) error {
 	return nil
 }
 
+// public are an issuer's documents: the object of each, and the URL where the world finds it.
+func (iss *issuer) public() [2]struct{ name, url string } {
+	return [...]struct{ name, url string }{
+		{iss.names.discovery, iss.url + "/" + discoveryPath},
+		{iss.names.jwks, iss.url + "/" + jwksPath},
+	}
+}
+
 // compareWithPublic looks at the documents from outside.
 func (p *Publisher) compareWithPublic(ctx context.Context, iss *issuer) {
-	for name, url := range map[string]string{
-		iss.names.discovery: iss.url + "/" + discoveryPath,
-		iss.names.jwks:      iss.url + "/" + jwksPath,
-	} {
-		object, _, err := p.readDocument(ctx, name)
+	for _, document := range iss.public() {
+		object, _, err := p.readDocument(ctx, document.name)
 		if err != nil {
 			continue // the next reconcile says so
 		}
-		public, err := p.fetch(ctx, iss, url)
+		public, err := p.fetch(ctx, iss, document.url)
 		switch {
 		case err != nil:
-			p.event(ctx, readBackFailed, "issuer", iss.url, "url", url, "detail", err.Error())
+			p.event(ctx, readBackFailed, "issuer", iss.url, "url", document.url, "detail", err.Error())
 		case !bytes.Equal(public, object.Body):
-			p.event(ctx, readBackDiffers, "issuer", iss.url, "url", url, "detail", difference(public, object.Body))
+			p.event(ctx, readBackDiffers, "issuer", iss.url, "url", document.url, "detail", difference(public, object.Body))
 		}
 	}
+}
+
+// ErrNotPublic means that an issuer's URL does not serve what is published: not yet, or not to everybody.
+var ErrNotPublic = errors.New("the world does not see the documents")
+
+// Public reports whether a stranger gets, at the issuer's URL, the documents that are in the bucket. The error is ErrNotPublic, with a
+// *StatusError where there was an answer, or that of the bucket.
+func (p *Publisher) Public(ctx context.Context, issuerURL string) error {
+	iss, err := p.byURL(issuerURL)
+	if err != nil {
+		return err
+	}
+	for _, document := range iss.public() {
+		object, _, err := p.readDocument(ctx, document.name)
+		if err != nil {
+			return err
+		}
+		public, err := p.fetch(ctx, iss, document.url)
+		if err == nil && !bytes.Equal(public, object.Body) {
+			err = errors.New(difference(public, object.Body))
+		}
+		if err != nil {
+			return fmt.Errorf("%w: %s: %w", ErrNotPublic, document.url, err)
+		}
+	}
+	return nil
+}
+
+// StatusError is an answer other than 200.
+type StatusError struct{ Code int }
+
+func (e *StatusError) Error() string {
+	return fmt.Sprintf("status %d %s, want 200", e.Code, http.StatusText(e.Code))
 }
 
 func difference(public, stored []byte) string {
@@ -101,7 +139,7 @@ func (p *Publisher) fetch(ctx context.Context, iss *issuer, url string) ([]byte,
 	}
 	defer response.Body.Close()
 	if response.StatusCode != http.StatusOK {
-		return nil, fmt.Errorf("status %s, want 200", response.Status)
+		return nil, &StatusError{response.StatusCode}
 	}
 	body, err := io.ReadAll(io.LimitReader(response.Body, readBackBytes+1))
 	if err == nil && len(body) > readBackBytes {

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"crypto/x509"
+	"errors"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
@@ -68,6 +69,10 @@ func TestReadBack(t *testing.T) {
 			}
 			if found := strings.Count(log.String(), "event=readback."); test.want == "" && found != 0 || test.want != "" && (found != 2 || !strings.Contains(log.String(), test.want)) {
 				t.Errorf("%d findings, want %q:\n%s", found, test.want, log)
+			}
+			if err := p.Public(context.Background(), web.URL+"/prod"); test.want == "" && err != nil ||
+				test.want != "" && (!errors.Is(err, publish.ErrNotPublic) || !strings.Contains(err.Error(), test.want)) {
+				t.Errorf("asked whether it is public: %v, want %q", err, test.want)
 			}
 		})
 	}

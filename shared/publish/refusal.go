@@ -82,6 +82,13 @@ func reason(err error) (code string, status int) {
 	return CodeRetry, http.StatusServiceUnavailable
 }
 
+// Retryable reports whether the input that came to this error may succeed later, unchanged: a queue keeps it. Everything else was refused
+// for good.
+func Retryable(err error) bool {
+	_, status := reason(err)
+	return status == http.StatusServiceUnavailable
+}
+
 // refuse decides what the sender is told.
 func refuse(err error, known bool, seq int64) *Refusal {
 	code, status := reason(err)

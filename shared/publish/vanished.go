@@ -1,0 +1,61 @@
+package publish
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+
+	"github.com/kube-iam-assume/kube-iam-assume/shared/bucket"
+	"github.com/kube-iam-assume/kube-iam-assume/shared/enrollment"
+	"github.com/kube-iam-assume/kube-iam-assume/shared/rotation"
+)
+
+// Vanished names the clusters that have reported at some time, were not removed, and are not in the settings: their keys would stay
+// published with nobody to answer for them. It looks at the issuers of the settings and at those given, which settings before these
+// may have had. A cluster that never reported may vanish: the deploy that added it was rolled back.
+func (p *Publisher) Vanished(ctx context.Context, issuerURLs ...string) ([]string, error) {
+	urls := slices.Clone(issuerURLs)
+	for _, iss := range p.issuers {
+		urls = append(urls, iss.url)
+	}
+	slices.Sort(urls)
+	var vanished []string
+	for _, url := range slices.Compact(urls) {
+		state, err := p.stateOf(ctx, url)
+		if err != nil {
+			return nil, err
+		}
+		for _, c := range state.Clusters {
+			if _, err := p.byCluster(c.ID); err != nil && !c.Removed && reported(c) {
+				vanished = append(vanished, c.ID)
+			}
+		}
+	}
+	return vanished, nil
+}
+
+// stateOf reads the state of an issuer that need not be in the settings; the zero State where there is none.
+func (p *Publisher) stateOf(ctx context.Context, url string) (rotation.State, error) {
+	iss, err := newIssuer(enrollment.Issuer{URL: url})
+	if err != nil {
+		return rotation.State{}, err
+	}
+	object, _, err := p.private.Get(ctx, iss.names.state)
+	if errors.Is(err, bucket.ErrNotFound) {
+		return rotation.State{}, nil
+	}
+	if err != nil {
+		return rotation.State{}, err
+	}
+	state, err := decodeState(object.Body)
+	if err != nil {
+		return rotation.State{}, fmt.Errorf("%w: object %s is unreadable: %w", ErrStateLost, iss.names.state, err)
+	}
+	return state, nil
+}
+
+// reported tells a cluster that a snapshot was ever accepted of. A re-enrollment forgets the snapshot, but not the keys it listed.
+func reported(c rotation.Cluster) bool {
+	return !c.Received.IsZero() || slices.ContainsFunc(c.Keys, func(key rotation.Key) bool { return !key.Listed.IsZero() })
+}
