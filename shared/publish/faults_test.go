@@ -333,6 +333,7 @@ func TestCost(t *testing.T) {
 		{revoke, false, 4, 4},
 		{r.sent[5], true, 5, 1},
 		{r.sent[6], false, 3, 1},
+		{reconcile(), false, 4, 0},
 	} {
 		if c.restarted {
 			r.restart()
