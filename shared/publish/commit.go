@@ -95,14 +95,14 @@ func (p *Publisher) commit(ctx context.Context, iss *issuer, in input) (decision
 	if err != nil {
 		return decision, "", err
 	}
-	_, err = p.private.Put(ctx, iss.names.state, private(data), version)
+	_, err = p.private.Put(ctx, iss.names.State, private(data), version)
 	return decision, mine, err
 }
 
 // publish makes the documents what the state says. The JWKS is read before the state, so that a state which is older than the JWKS
 // is never rendered over it: whoever wrote that JWKS had committed its state before, and the state is read after.
 func (p *Publisher) publish(ctx context.Context, iss *issuer, full bool, mine string) (written []string, err error) {
-	current, version, err := p.readDocument(ctx, iss.names.jwks)
+	current, version, err := p.readDocument(ctx, iss.names.JWKS)
 	if err != nil {
 		return nil, err
 	}
@@ -119,10 +119,10 @@ func (p *Publisher) publish(ctx context.Context, iss *issuer, full bool, mine st
 		return nil, err
 	}
 	if why != "" {
-		if err := p.writeDocument(ctx, iss.names.jwks, document(rotation.Render(state)), version, why); err != nil {
+		if err := p.writeDocument(ctx, iss.names.JWKS, document(rotation.Render(state)), version, why); err != nil {
 			return nil, err
 		}
-		written = append(written, iss.names.jwks)
+		written = append(written, iss.names.JWKS)
 	}
 	if full || unfinished || why != "" {
 		wrote, err := p.publishDiscovery(ctx, iss, unfinished)
@@ -135,7 +135,7 @@ func (p *Publisher) publish(ctx context.Context, iss *issuer, full bool, mine st
 }
 
 func (p *Publisher) publishDiscovery(ctx context.Context, iss *issuer, unfinished bool) ([]string, error) {
-	current, version, err := p.readDocument(ctx, iss.names.discovery)
+	current, version, err := p.readDocument(ctx, iss.names.Discovery)
 	if err != nil || equal(current, iss.discovery) {
 		return nil, err
 	}
@@ -143,12 +143,12 @@ func (p *Publisher) publishDiscovery(ctx context.Context, iss *issuer, unfinishe
 	if version == bucket.Absent && unfinished {
 		why = documentWritten
 	}
-	return []string{iss.names.discovery}, p.writeDocument(ctx, iss.names.discovery, iss.discovery, version, why)
+	return []string{iss.names.Discovery}, p.writeDocument(ctx, iss.names.Discovery, iss.discovery, version, why)
 }
 
 // readState returns the zero State only where the issuer was never published: where neither state nor documents nor log exist.
 func (p *Publisher) readState(ctx context.Context, iss *issuer) (rotation.State, bucket.Version, error) {
-	object, version, err := p.private.Get(ctx, iss.names.state)
+	object, version, err := p.private.Get(ctx, iss.names.State)
 	if errors.Is(err, bucket.ErrNotFound) {
 		return rotation.State{}, bucket.Absent, p.checkNeverPublished(ctx, iss)
 	}
@@ -160,7 +160,7 @@ func (p *Publisher) readState(ctx context.Context, iss *issuer) (rotation.State,
 		err = fmt.Errorf("it is of the issuer %q", state.Issuer)
 	}
 	if err != nil {
-		return rotation.State{}, version, fmt.Errorf("%w: object %s is unreadable: %w", ErrStateLost, iss.names.state, err)
+		return rotation.State{}, version, fmt.Errorf("%w: object %s is unreadable: %w", ErrStateLost, iss.names.State, err)
 	}
 	return state, version, nil
 }
@@ -192,10 +192,10 @@ func (p *Publisher) checkNeverPublished(ctx context.Context, iss *issuer) error 
 	if err != nil || name == "" {
 		return err
 	}
-	if _, _, err := p.private.Get(ctx, iss.names.state); !errors.Is(err, bucket.ErrNotFound) {
+	if _, _, err := p.private.Get(ctx, iss.names.State); !errors.Is(err, bucket.ErrNotFound) {
 		return fmt.Errorf("%w: another publisher made the first state just now", bucket.ErrConflict)
 	}
-	return fmt.Errorf("%w: object %s is missing, but %s exists", ErrStateLost, iss.names.state, name)
+	return fmt.Errorf("%w: object %s is missing, but %s exists", ErrStateLost, iss.names.State, name)
 }
 
 // anyTrace names an object that only a publisher with a state can have written, if there is one.
@@ -203,7 +203,7 @@ func (p *Publisher) anyTrace(ctx context.Context, iss *issuer) (string, error) {
 	for _, object := range []struct {
 		in   bucket.Bucket
 		name string
-	}{{p.documents, iss.names.jwks}, {p.documents, iss.names.discovery}, {p.private, iss.names.record(1)}} {
+	}{{p.documents, iss.names.JWKS}, {p.documents, iss.names.Discovery}, {p.private, iss.names.record(1)}} {
 		switch _, _, err := object.in.Get(ctx, object.name); {
 		case err == nil:
 			return object.name, nil

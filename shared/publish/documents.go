@@ -44,7 +44,7 @@ func (p *Publisher) judgeJWKS(ctx context.Context, iss *issuer, current bucket.O
 		return documentWritten, nil
 	case numbered && number > state.Publication:
 		return "", fmt.Errorf("%w: object %s has publication %d, but the public JWKS is publication %d: the state was rolled back",
-			ErrStateLost, iss.names.state, state.Publication, number)
+			ErrStateLost, iss.names.State, state.Publication, number)
 	}
 	return documentRepaired, p.checkLog(ctx, iss, state.Log)
 }

@@ -33,8 +33,8 @@ var mutants = []mutant{
 	{name: "unclear answer taken for success", in: "new key, revoked, timer without reconcile", killedBy: honest, store: func(s store, _ names) store { return trusting{s, errUnclear} }},
 	{name: "log only after the commit", in: "new key, revoked, timer without reconcile", killedBy: honest, store: func(s store, n names) store { return &lateRecord{place: place{store: s, names: n}} }},
 	{name: "success before the log", in: "new key, revoked, timer without reconcile", killedBy: honest, store: func(s store, n names) store { return noRecord{s, n} }},
-	{name: "documents written unconditionally", in: "new key, revoked, timer without reconcile", killedBy: neverOlder, store: func(s store, n names) store { return blind{s, n.jwks} }},
-	{name: "state written unconditionally", in: "new key, revoked, timer without reconcile", killedBy: oneAfterOther, store: func(s store, n names) store { return blind{s, n.state} }},
+	{name: "documents written unconditionally", in: "new key, revoked, timer without reconcile", killedBy: neverOlder, store: func(s store, n names) store { return blind{s, n.JWKS} }},
+	{name: "state written unconditionally", in: "new key, revoked, timer without reconcile", killedBy: oneAfterOther, store: func(s store, n names) store { return blind{s, n.State} }},
 	{
 		name: "changes logged by their author only", in: "new key, revoked, timer without reconcile", killedBy: told,
 		store: func(s store, n names) store { return &author{store: s, names: n} },
@@ -59,9 +59,9 @@ type place struct {
 func (p *place) get(private bool, name string) (bucket.Object, bucket.Version, error) {
 	object, version, err := p.store.get(private, name)
 	switch {
-	case name == p.names.jwks && p.published:
+	case name == p.names.JWKS && p.published:
 		p.inPublish, p.rereads = true, true
-	case name == p.names.state && err == nil:
+	case name == p.names.State && err == nil:
 		p.inPublish, p.rereads = p.rereads, false
 		p.published, p.object, p.version = true, object, version
 		p.state, _ = decodeState(object.Body)
@@ -71,7 +71,7 @@ func (p *place) get(private bool, name string) (bucket.Object, bucket.Version, e
 
 func (p *place) put(private bool, name string, object bucket.Object, seen bucket.Version) (bucket.Version, error) {
 	version, err := p.store.put(private, name, object, seen)
-	if name == p.names.state && err == nil {
+	if name == p.names.State && err == nil {
 		p.published, p.inPublish = true, false
 	}
 	return version, err
@@ -83,12 +83,12 @@ type stateFirst struct {
 }
 
 func (m *stateFirst) get(private bool, name string) (bucket.Object, bucket.Version, error) {
-	if early := m.early; early != nil && name == m.names.state {
+	if early := m.early; early != nil && name == m.names.State {
 		m.early = nil
 		return early()
 	}
-	if name == m.names.jwks && m.published {
-		object, version, err := m.store.get(true, m.names.state)
+	if name == m.names.JWKS && m.published {
+		object, version, err := m.store.get(true, m.names.State)
 		m.early = func() (bucket.Object, bucket.Version, error) { return object, version, err }
 	}
 	return m.place.get(private, name)
@@ -100,11 +100,11 @@ type documentsFirst struct {
 }
 
 func (m documentsFirst) put(private bool, name string, object bucket.Object, seen bucket.Version) (bucket.Version, error) {
-	if name == m.names.state {
+	if name == m.names.State {
 		state, _ := decodeState(object.Body)
-		_, version, err := m.get(false, m.names.jwks)
+		_, version, err := m.get(false, m.names.JWKS)
 		if err == nil || errors.Is(err, bucket.ErrNotFound) {
-			_, err = m.store.put(false, m.names.jwks, document(rotation.Render(state)), version)
+			_, err = m.store.put(false, m.names.JWKS, document(rotation.Render(state)), version)
 		}
 		if err != nil {
 			return bucket.Absent, err
@@ -119,14 +119,14 @@ type skipNoOp struct {
 }
 
 func (m *skipNoOp) get(private bool, name string) (bucket.Object, bucket.Version, error) {
-	if name == m.names.jwks && m.published {
+	if name == m.names.JWKS && m.published {
 		m.skipping, m.wrote = !m.wrote, false
 	}
 	switch {
 	case !m.skipping:
-	case name == m.names.jwks:
+	case name == m.names.JWKS:
 		return document(rotation.Render(m.state)), m.version, nil
-	case name == m.names.state:
+	case name == m.names.State:
 		return m.object, m.version, nil
 	case private && m.state.Log.Pending != nil:
 		return bucket.Object{Body: encodeRecord(*m.state.Log.Pending)}, m.version, nil
@@ -139,7 +139,7 @@ func (m *skipNoOp) put(private bool, name string, object bucket.Object, seen buc
 		return seen, nil
 	}
 	version, err := m.place.put(private, name, object, seen)
-	m.wrote = m.wrote || err == nil && name == m.names.state
+	m.wrote = m.wrote || err == nil && name == m.names.State
 	return version, err
 }
 
@@ -149,7 +149,7 @@ type unnumbered struct {
 }
 
 func (m unnumbered) put(private bool, name string, object bucket.Object, seen bucket.Version) (bucket.Version, error) {
-	if name == m.names.state {
+	if name == m.names.State {
 		state, _ := decodeState(object.Body)
 		state.Publication = 1
 		object.Body, _ = json.Marshal(state)
@@ -173,7 +173,7 @@ func (m trusting) put(private bool, name string, object bucket.Object, seen buck
 type lateRecord struct{ place }
 
 func (m *lateRecord) get(private bool, name string) (bucket.Object, bucket.Version, error) {
-	if private && name != m.names.state && !m.inPublish && m.state.Log.Pending != nil {
+	if private && name != m.names.State && !m.inPublish && m.state.Log.Pending != nil {
 		return bucket.Object{Body: encodeRecord(*m.state.Log.Pending)}, m.version, nil
 	}
 	return m.place.get(private, name)
@@ -185,7 +185,7 @@ type noRecord struct {
 }
 
 func (m noRecord) put(private bool, name string, object bucket.Object, seen bucket.Version) (bucket.Version, error) {
-	if private && name != m.names.state {
+	if private && name != m.names.State {
 		return seen, nil
 	}
 	return m.store.put(private, name, object, seen)
@@ -211,7 +211,7 @@ type author struct {
 
 func (m *author) put(private bool, name string, object bucket.Object, seen bucket.Version) (bucket.Version, error) {
 	version, err := m.store.put(private, name, object, seen)
-	m.committed = m.committed || err == nil && name == m.names.state
+	m.committed = m.committed || err == nil && name == m.names.State
 	return version, err
 }
 

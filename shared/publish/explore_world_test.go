@@ -13,6 +13,8 @@ import (
 	"github.com/kube-iam-assume/kube-iam-assume/shared/enrollment"
 )
 
+type names = Objects
+
 // world is everything that decides what can happen from here on.
 type world struct {
 	slots     [slots]slot
@@ -70,15 +72,15 @@ func reconcile() program {
 func (e *explorer) slotOf(name string) int {
 	n := e.names
 	switch name {
-	case n.state:
+	case n.State:
 		return stateSlot
-	case n.jwks:
+	case n.JWKS:
 		return jwksSlot
-	case n.discovery:
+	case n.Discovery:
 		return discoverySlot
 	}
 	var record int
-	if _, err := fmt.Sscanf(strings.TrimPrefix(name, n.log), "/%d.json", &record); err != nil || recordSlot+record >= slots {
+	if _, err := fmt.Sscanf(strings.TrimPrefix(name, n.Log), "/%d.json", &record); err != nil || recordSlot+record >= slots {
 		panic("no slot for " + name)
 	}
 	return recordSlot + record

@@ -92,14 +92,14 @@ type loss struct {
 func losses() []loss {
 	corrupt := func(change func(string) string) func(*rig) {
 		return func(r *rig) {
-			object := r.private.Snapshot()[r.names.state]
-			r.replace(r.names.state, private([]byte(change(string(object.Body)))))
+			object := r.private.Snapshot()[r.names.State]
+			r.replace(r.names.State, private([]byte(change(string(object.Body)))))
 		}
 	}
 	return []loss{
-		{"state deleted", func(r *rig) { r.replace(r.names.state) }},
-		{"state and documents deleted", func(r *rig) { r.replace(r.names.state); r.deleteAll("prod/") }},
-		{"state and log deleted", func(r *rig) { r.replace(r.names.state); r.deleteAll("log/") }},
+		{"state deleted", func(r *rig) { r.replace(r.names.State) }},
+		{"state and documents deleted", func(r *rig) { r.replace(r.names.State); r.deleteAll("prod/") }},
+		{"state and log deleted", func(r *rig) { r.replace(r.names.State); r.deleteAll("log/") }},
 		{"state empty", corrupt(func(string) string { return "" })},
 		{"state cut off", corrupt(func(s string) string { return s[:len(s)/2] })},
 		{"state without format", corrupt(func(s string) string { return strings.Replace(s, `"format":1`, `"format":0`, 1) })},
@@ -113,9 +113,9 @@ func losses() []loss {
 
 // rollBack lets things happen and brings the state from before back, as an undelete or a restored backup would.
 func rollBack(r *rig, happened ...program) {
-	before := r.private.Snapshot()[r.names.state]
+	before := r.private.Snapshot()[r.names.State]
 	r.must(happened...)
-	r.replace(r.names.state, before)
+	r.replace(r.names.State, before)
 	r.restart()
 }
 
@@ -228,8 +228,8 @@ func TestFreshStartNeedsEverythingGone(t *testing.T) {
 func TestNewerFormat(t *testing.T) {
 	t.Parallel()
 	r := begun(t, newFleet())
-	state := r.private.Snapshot()[r.names.state].Body
-	r.replace(r.names.state, private(bytes.Replace(state, []byte(`"format":1`), []byte(`"format":2,"more":[]`), 1)))
+	state := r.private.Snapshot()[r.names.State].Body
+	r.replace(r.names.State, private(bytes.Replace(state, []byte(`"format":1`), []byte(`"format":2,"more":[]`), 1)))
 	r.restart()
 	r.untouched(func() {
 		for _, p := range []program{reconcile(), r.sent[3], r.statement(rotation.Revoke)} {
@@ -267,7 +267,7 @@ func TestOlderGeneration(t *testing.T) {
 func TestTampering(t *testing.T) {
 	t.Parallel()
 	f := newFleet()
-	jwksName, discoveryName := newRig(t, f, memory.UniqueVersions).names.jwks, newRig(t, f, memory.UniqueVersions).names.discovery
+	jwksName, discoveryName := newRig(t, f, memory.UniqueVersions).names.JWKS, newRig(t, f, memory.UniqueVersions).names.Discovery
 	for name, tamper := range map[string]struct {
 		document string
 		change   func(bucket.Object) []bucket.Object

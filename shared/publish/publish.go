@@ -56,13 +56,36 @@ type issuer struct {
 	policy    rotation.Policy
 	internal  bool
 	discovery bucket.Object
-	names     names
+	names     Objects
 }
 
-// names are the objects of an issuer.
-type names struct {
-	discovery, jwks string // in the documents bucket
-	state, log      string // in the private bucket
+// Objects are the names of what is stored for an issuer. Who grants rights needs them.
+type Objects struct {
+	Discovery, JWKS string // in the documents bucket
+	State           string // in the private bucket
+	Log             string // the folder of the log's records there
+}
+
+// ObjectsOf names an issuer's objects. The error says what of the issuer can't be a name.
+func ObjectsOf(settings enrollment.Issuer) (Objects, error) {
+	u, err := url.Parse(settings.URL)
+	if err != nil {
+		return Objects{}, fmt.Errorf("publish: issuer %q: %w", settings.URL, err)
+	}
+	// The private names come from the whole URL, because two issuers may have the same path under different hosts.
+	id := strings.NewReplacer("/", "!", ":", "~").Replace(u.Host + u.Path)
+	objects := Objects{
+		Discovery: path.Join(settings.Path, discoveryPath),
+		JWKS:      path.Join(settings.Path, jwksPath),
+		State:     "state/" + id + ".json",
+		Log:       "log/" + id,
+	}
+	for _, name := range []string{objects.Discovery, objects.JWKS, objects.State, objects.record(1)} {
+		if err := bucket.CheckName(name); err != nil {
+			return Objects{}, fmt.Errorf("publish: issuer %q: %w", settings.URL, err)
+		}
+	}
+	return objects, nil
 }
 
 // New checks the settings against each other and makes a Publisher. It reads and writes nothing.
@@ -93,31 +116,17 @@ func New(config Config) (*Publisher, error) {
 }
 
 func newIssuer(settings enrollment.Issuer) (*issuer, error) {
-	u, err := url.Parse(settings.URL)
+	objects, err := ObjectsOf(settings)
 	if err != nil {
-		return nil, fmt.Errorf("publish: issuer %q: %w", settings.URL, err)
+		return nil, err
 	}
-	// The private names come from the whole URL, because two issuers may have the same path under different hosts.
-	id := strings.NewReplacer("/", "!", ":", "~").Replace(u.Host + u.Path)
-	iss := &issuer{
+	return &issuer{
 		url: settings.URL, policy: policyOf(settings), internal: settings.Internal,
-		discovery: document(discoveryDocument(settings)),
-		names: names{
-			discovery: path.Join(settings.Path, discoveryPath),
-			jwks:      path.Join(settings.Path, jwksPath),
-			state:     "state/" + id + ".json",
-			log:       "log/" + id,
-		},
-	}
-	for _, name := range []string{iss.names.discovery, iss.names.jwks, iss.names.state, iss.names.record(1)} {
-		if err := bucket.CheckName(name); err != nil {
-			return nil, fmt.Errorf("publish: issuer %q: %w", settings.URL, err)
-		}
-	}
-	return iss, nil
+		discovery: document(discoveryDocument(settings)), names: objects,
+	}, nil
 }
 
-func (n names) record(number int64) string { return fmt.Sprintf("%s/%010d.json", n.log, number) }
+func (n Objects) record(number int64) string { return fmt.Sprintf("%s/%010d.json", n.Log, number) }
 
 // document is an object as every consumer must get it. Without a Cache-Control of ours, Cloud Storage would say one hour.
 func document(body []byte) bucket.Object {

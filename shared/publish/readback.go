@@ -59,8 +59,8 @@ func refusePrivate(_, address string, _ syscall.RawConn) error {
 // public are an issuer's documents: the object of each, and the URL where the world finds it.
 func (iss *issuer) public() [2]struct{ name, url string } {
 	return [...]struct{ name, url string }{
-		{iss.names.discovery, iss.url + "/" + discoveryPath},
-		{iss.names.jwks, iss.url + "/" + jwksPath},
+		{iss.names.Discovery, iss.url + "/" + discoveryPath},
+		{iss.names.JWKS, iss.url + "/" + jwksPath},
 	}
 }
 

@@ -36,7 +36,7 @@ func (p *Publisher) recover(ctx context.Context, iss *issuer, s rotation.Stateme
 	if err != nil {
 		return outcome{}, err
 	}
-	if _, err := p.private.Put(ctx, iss.names.state, private(data), plan.seen); err != nil {
+	if _, err := p.private.Put(ctx, iss.names.State, private(data), plan.seen); err != nil {
 		return outcome{}, fmt.Errorf("%w: state of %s: %w", ErrRetry, iss.url, err)
 	}
 	written, err := p.publish(ctx, iss, true, plan.State.Log.Last)
@@ -66,11 +66,11 @@ func (p *Publisher) rebuild(ctx context.Context, iss *issuer) (recovery, error) 
 
 // documentsOfLost reads the public JWKS and makes sure that the state is lost.
 func (p *Publisher) documentsOfLost(ctx context.Context, iss *issuer) (bucket.Object, bucket.Version, error) {
-	current, documentVersion, err := p.readDocument(ctx, iss.names.jwks)
+	current, documentVersion, err := p.readDocument(ctx, iss.names.JWKS)
 	if err != nil {
 		return current, "", err
 	}
-	_, version, err := p.private.Get(ctx, iss.names.state)
+	_, version, err := p.private.Get(ctx, iss.names.State)
 	if err != nil && !errors.Is(err, bucket.ErrNotFound) {
 		return current, "", err
 	}

@@ -140,14 +140,14 @@ func (r *rig) deleteAll(prefix string) {
 
 func (r *rig) state() rotation.State {
 	r.Helper()
-	state, err := decodeState(r.private.Snapshot()[r.names.state].Body)
+	state, err := decodeState(r.private.Snapshot()[r.names.State].Body)
 	if err != nil {
 		r.Fatal(err)
 	}
 	return state
 }
 
-func (r *rig) public() []byte { return r.documents.Snapshot()[r.names.jwks].Body }
+func (r *rig) public() []byte { return r.documents.Snapshot()[r.names.JWKS].Body }
 
 func (r *rig) publishes() []string {
 	r.Helper()
@@ -166,7 +166,7 @@ func (r *rig) saw(event string) bool { return slices.Contains(r.events, event) }
 func (r *rig) whole() {
 	r.Helper()
 	state := r.state()
-	if !bytes.Equal(r.public(), rotation.Render(state)) || r.documents.Snapshot()[r.names.discovery].Body == nil {
+	if !bytes.Equal(r.public(), rotation.Render(state)) || r.documents.Snapshot()[r.names.Discovery].Body == nil {
 		r.Error("the documents are not what the state says")
 	}
 	remains, err := r.publisher.replay(context.Background(), r.publisher.issuers[0])

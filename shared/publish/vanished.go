@@ -41,7 +41,7 @@ func (p *Publisher) stateOf(ctx context.Context, url string) (rotation.State, er
 	if err != nil {
 		return rotation.State{}, err
 	}
-	object, _, err := p.private.Get(ctx, iss.names.state)
+	object, _, err := p.private.Get(ctx, iss.names.State)
 	if errors.Is(err, bucket.ErrNotFound) {
 		return rotation.State{}, nil
 	}
@@ -50,7 +50,7 @@ func (p *Publisher) stateOf(ctx context.Context, url string) (rotation.State, er
 	}
 	state, err := decodeState(object.Body)
 	if err != nil {
-		return rotation.State{}, fmt.Errorf("%w: object %s is unreadable: %w", ErrStateLost, iss.names.state, err)
+		return rotation.State{}, fmt.Errorf("%w: object %s is unreadable: %w", ErrStateLost, iss.names.State, err)
 	}
 	return state, nil
 }
