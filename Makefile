@@ -21,7 +21,7 @@ KUBE = $(addsuffix /...,$(wildcard ./test/kube ./test/e2e))
 export GO VERSION FUZZTIME
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-kube sim fuzz bench check lint fmt build go kube
+.PHONY: help demo test test-kube sim fuzz bench check lint fmt build dist go kube
 
 help: ## what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
@@ -61,6 +61,10 @@ fmt: go ## format the source as lint expects it
 build: go ## the binaries, into ./bin
 	@.ci/modules $(PACKAGES)
 	@.ci/build $(BINARIES)
+
+dist: go ## what is deployed, into ./dist: the AWS Lambda package, byte for byte reproducible
+	@.ci/modules ./functions/aws
+	@.ci/dist
 
 go:
 	@command -v $(GO) >/dev/null || { echo "Go is missing: install $$(awk '$$1 == "go" { print "Go " $$2 }' go.mod) or newer from https://go.dev/dl/" >&2; exit 1; }

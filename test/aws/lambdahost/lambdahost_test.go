@@ -170,7 +170,7 @@ func TestHTTP(t *testing.T) {
 	}
 	defer response.Body.Close()
 	var failure struct{ Message string }
-	if err := json.NewDecoder(response.Body).Decode(&failure); err != nil || response.StatusCode != 500 || failure.Message != "Internal Server Error" {
+	if err := json.NewDecoder(response.Body).Decode(&failure); err != nil || response.StatusCode != http.StatusInternalServerError || failure.Message != "Internal Server Error" {
 		t.Errorf("a failure: %s, %+v, %v", response.Status, failure, err)
 	}
 }
