@@ -1,0 +1,181 @@
+package main
+
+import (
+	"context"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/aws/aws-lambda-go/cfn"
+
+	"github.com/kube-iam-assume/kube-iam-assume/shared/publish"
+)
+
+const (
+	resourceType  = "Custom::KubeIamAssumeDocuments"
+	deployReserve = 8 * time.Second // of the function's time, to tell CloudFormation
+)
+
+// errVanished refuses a deploy that would leave keys published with nobody to answer for them.
+var errVanished = errors.New("a cluster that has reported is missing from the settings")
+
+// properties are what the stack gives the resource. The digest of the settings is there to make a change of them an update.
+type properties struct {
+	issuers []string
+}
+
+// deploy answers CloudFormation. Whatever happened is told at the event's URL, so the invocation itself fails only if that was not
+// possible, or if the event is none.
+func (f *function) deploy(ctx context.Context, payload []byte) ([]byte, error) {
+	event, err := decode[cfn.Event](payload)
+	if err != nil {
+		return nil, err
+	}
+	if err := checkDeploy(event); err != nil {
+		return nil, err
+	}
+	answer := cfn.NewResponse(&event)
+	answer.Status, answer.PhysicalResourceID = cfn.StatusSuccess, physicalID(event)
+	if err := guarded(func() error { return f.apply(ctx, event) }); err != nil {
+		answer.Status, answer.Reason = cfn.StatusFailed, brief(err)
+		f.logger.ErrorContext(ctx, "a deploy failed", "event", "deploy.failed", "request", event.RequestType, "detail", err.Error())
+	}
+	return f.respond(ctx, event.ResponseURL, answer)
+}
+
+func checkDeploy(event cfn.Event) error {
+	u, err := url.Parse(event.ResponseURL)
+	if err != nil || u.Scheme != "https" || u.Host == "" {
+		return fmt.Errorf("%w: its ResponseURL is no https URL", errEvent) // which is a secret
+	}
+	kinds := []cfn.RequestType{cfn.RequestCreate, cfn.RequestUpdate, cfn.RequestDelete}
+	if !slices.Contains(kinds, event.RequestType) || event.StackID == "" || event.RequestID == "" || event.LogicalResourceID == "" {
+		return fmt.Errorf("%w: want RequestType Create, Update or Delete, StackId, RequestId and LogicalResourceId", errEvent)
+	}
+	return nil
+}
+
+// physicalID never changes: another one would make CloudFormation delete the resource.
+func physicalID(event cfn.Event) string {
+	if event.PhysicalResourceID != "" {
+		return event.PhysicalResourceID
+	}
+	return event.StackID + "/" + event.LogicalResourceID
+}
+
+// apply publishes what the settings say and waits until the world sees it. A deletion deletes nothing: tokens may still be out, and a stack that
+// is made again finds its state. Settings of an older generation than the state's are a rolled back deploy, which must be able to
+// end: the publisher raises generation.old and goes on.
+func (f *function) apply(ctx context.Context, event cfn.Event) error {
+	switch {
+	case event.RequestType == cfn.RequestDelete:
+		return nil
+	case event.ResourceType != resourceType:
+		return fmt.Errorf("this function is for resources of type %s, not %.60q", resourceType, event.ResourceType)
+	case f.unusable != nil:
+		return f.unusable
+	}
+	now, err := propertiesOf(event.ResourceProperties)
+	if err != nil {
+		return err
+	}
+	old, _ := propertiesOf(event.OldResourceProperties) // none when it is created; whatever they are, they are the past
+	ctx, cancel := before(ctx, deployReserve)
+	defer cancel()
+	vanished, err := f.publisher.Vanished(ctx, old.issuers...)
+	if err != nil {
+		return err
+	}
+	if len(vanished) > 0 {
+		return fmt.Errorf("%w: %s. Put its file back with removed: true, deploy, and take it out after the retention",
+			errVanished, strings.Join(vanished, ", "))
+	}
+	if err := f.publisher.Reconcile(ctx); err != nil {
+		return err
+	}
+	for _, issuer := range now.issuers {
+		if err := f.awaitPublic(ctx, issuer); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func propertiesOf(values map[string]any) (properties, error) {
+	var p properties
+	list, _ := values["Issuers"].([]any)
+	if len(list) == 0 {
+		return p, errors.New("the property Issuers is missing: want the URLs of the stack's issuers")
+	}
+	for _, value := range list {
+		issuer, ok := value.(string)
+		if !ok {
+			return p, fmt.Errorf("the property Issuers holds %v: want URLs", value)
+		}
+		p.issuers = append(p.issuers, issuer)
+	}
+	return p, nil
+}
+
+// awaitPublic looks at an issuer's URL until a stranger gets there what is published, or the time is over.
+func (f *function) awaitPublic(ctx context.Context, issuer string) error {
+	ticker := time.NewTicker(f.poll)
+	defer ticker.Stop()
+	var last error
+	for {
+		err := f.publisher.Public(ctx, issuer)
+		switch {
+		case err == nil:
+			return nil
+		case ctx.Err() == nil && !errors.Is(err, publish.ErrNotPublic):
+			return err
+		case ctx.Err() == nil || last == nil: // a look that the end of the time interrupted explains nothing
+			last = err
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("%w. %s", last, remedy(last))
+		case <-ticker.C:
+		}
+	}
+}
+
+// remedy says what is most likely behind an issuer that the world does not see.
+func remedy(err error) string {
+	var (
+		answer      *publish.StatusError
+		host        *net.DNSError
+		certificate x509.HostnameError
+		authority   x509.UnknownAuthorityError
+	)
+	switch {
+	case errors.As(err, &answer) && answer.Code == http.StatusForbidden:
+		return "Strangers are refused. If S3 Block Public Access is on for the account (BlockPublicPolicy, RestrictPublicBuckets), " +
+			"turn these two off there, or choose hosting: {cloudFront: ...}, which needs no public bucket"
+	case errors.As(err, &answer) && answer.Code/100 == 3:
+		return "The URL leads elsewhere: the bucket is in another region than the issuer's name says"
+	case errors.As(err, &answer) && answer.Code == http.StatusNotFound:
+		return "The host serves another bucket or another path than the issuer's"
+	case errors.As(err, &host):
+		return "The issuer's host has no address yet: look at its DNS record and hosted zone, then deploy again"
+	case errors.As(err, &certificate), errors.As(err, &authority):
+		return "The issuer's host has not the certificate of its name: look at the certificate of the distribution"
+	}
+	return "If it is a cache on the way, deploy again when it has expired"
+}
+
+// brief keeps the reason within the 4,096 bytes of CloudFormation's answer.
+func brief(err error) string {
+	const most = 1500
+	reason := err.Error()
+	if len(reason) > most {
+		reason = strings.ToValidUTF8(reason[:most], "") + " ... (the whole is in the function's log)"
+	}
+	return reason
+}
