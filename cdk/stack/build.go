@@ -1,0 +1,42 @@
+package stack
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+
+	"github.com/kube-iam-assume/kube-iam-assume/cdk/stackfile"
+)
+
+// ErrBuild means that the function could not be compiled.
+var ErrBuild = errors.New("the function was not built")
+
+// Build makes the function's package in a directory: the Lambda binary, compiled from the source of this module in the folder root, and
+// its settings. The same source and settings make the same bytes, so that a deploy of what is deployed changes nothing.
+func Build(root, directory string, file stackfile.Stack) error {
+	if err := os.RemoveAll(directory); err != nil {
+		return err
+	}
+	for name, data := range file.Package() {
+		path := filepath.Join(directory, name)
+		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+			return err
+		}
+		if err := os.WriteFile(path, data, 0o644); err != nil {
+			return err
+		}
+	}
+	binary, err := filepath.Abs(filepath.Join(directory, "bootstrap"))
+	if err != nil {
+		return err
+	}
+	build := exec.Command("go", "build", "-C", root, "-trimpath", "-buildvcs=false", "-ldflags", "-s -w -buildid=", "-tags", "lambda.norpc", "-o", binary, "./functions/aws")
+	build.Env = append(os.Environ(), "CGO_ENABLED=0", "GOOS=linux", "GOARCH=arm64", "GOFLAGS=", "GOWORK=off")
+	if out, err := build.CombinedOutput(); err != nil {
+		return fmt.Errorf("%w: %w: %s", ErrBuild, err, strings.TrimSpace(string(out)))
+	}
+	return nil
+}
