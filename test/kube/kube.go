@@ -27,7 +27,7 @@ import (
 	"golang.org/x/sync/errgroup"
 	"k8s.io/client-go/kubernetes"
 
-	"github.com/kube-iam-assume/kube-iam-assume/test/kube/fromsource"
+	"github.com/kube-iam-assume/kube-iam-assume/test/fromsource"
 )
 
 // DefaultIssuer is the issuer of clusters whose Options name none.
@@ -76,8 +76,8 @@ type Cluster struct {
 var build = sync.OnceValues(func() (string, error) { return Binaries(os.Stderr) })
 
 // Binaries returns the folder with the executables kube-apiserver and etcd, and builds them the first time, which takes
-// minutes; see fromsource.Binaries.
-func Binaries(progress io.Writer) (string, error) { return fromsource.Binaries(progress) }
+// minutes; see fromsource.Set.
+func Binaries(progress io.Writer) (string, error) { return fromsource.Kubernetes.Binaries(progress) }
 
 // Start starts a cluster and returns when every API server is ready and listed in the `kubernetes` EndpointSlice. It ends
 // with the test; if that failed, the ends of the logs are in the test's output.

@@ -1,8 +1,9 @@
-// Package fromsource builds kube-apiserver and etcd from source, once per version, for tests that want the real ones.
+// Package fromsource builds programs that tests want the real ones of from source, once per version: Kubernetes, and a server
+// of S3, IAM and STS.
 //
-// It needs the Go tool and a module proxy, nothing else. The versions are those of the nested module test/kube/binaries,
-// which keeps Kubernetes' own dependencies out of ours. What was built stays in the user's cache folder, named after
-// everything that decides its content, so a second call costs one `go list`.
+// It needs the Go tool and a module proxy, nothing else. The versions are those of nested modules, which keep the programs'
+// own dependencies out of ours. What was built stays in the user's cache folder, named after everything that decides its
+// content, so a second call costs one `go list`.
 package fromsource
 
 import (
@@ -21,6 +22,13 @@ import (
 	"github.com/rogpeppe/go-internal/lockedfile"
 )
 
+// A Set is the programs of one nested module, which are built together.
+type Set struct {
+	name     string // of its folder in the cache, before the hash
+	module   string // the nested module's folder, relative to ours
+	programs []program
+}
+
 // A program is one binary of the nested module.
 type program struct {
 	name    string
@@ -30,19 +38,27 @@ type program struct {
 	version bool   // stamped with the -X flags Kubernetes reports its version by
 }
 
-var programs = []program{
+// Kubernetes is kube-apiserver and etcd.
+var Kubernetes = Set{name: "kube", module: "test/kube/binaries", programs: []program{
 	{name: "etcd", module: "go.etcd.io/etcd/server/v3", pkg: "go.etcd.io/etcd/server/v3", cost: "1 CPU-minute"},
 	{
 		name: "kube-apiserver", module: "k8s.io/kubernetes", pkg: "k8s.io/kubernetes/cmd/kube-apiserver",
 		cost: "8 CPU-minutes", version: true,
 	},
-}
+}}
 
-// Binaries returns the folder that holds the executables kube-apiserver and etcd, building them first if this machine has
-// not. Several processes may call it at once: one builds, the others wait. While that takes long, a line about it goes to
-// progress every few seconds.
-func Binaries(progress io.Writer) (string, error) {
-	source, err := findSource()
+// AWS is versitygw, a server of S3, IAM and STS that has nothing to do with Amazon's.
+var AWS = Set{name: "aws", module: "test/aws/binaries", programs: []program{
+	{
+		name: "versitygw", module: "github.com/versity/versitygw", pkg: "github.com/versity/versitygw/cmd/versitygw",
+		cost: "2 CPU-minutes",
+	},
+}}
+
+// Binaries returns the folder that holds the executables, building them first if this machine has not. Several processes may
+// call it at once: one builds, the others wait. While that takes long, a line about it goes to progress every few seconds.
+func (s Set) Binaries(progress io.Writer) (string, error) {
+	source, err := s.findSource()
 	if err != nil {
 		return "", err
 	}
@@ -54,19 +70,28 @@ func Binaries(progress io.Writer) (string, error) {
 		return folder, nil
 	}
 	if err := os.MkdirAll(filepath.Dir(folder), 0o755); err != nil {
-		return "", fmt.Errorf("make the cache folder of the Kubernetes binaries (set XDG_CACHE_HOME to move it): %w", err)
+		return "", fmt.Errorf("make the cache folder of %s (set XDG_CACHE_HOME to move it): %w", s, err)
 	}
-	waiting := startReport(progress, "waiting for another process that builds kube-apiserver and etcd")
+	waiting := startReport(progress, fmt.Sprintf("waiting for another process that builds %s", s))
 	unlock, err := lockedfile.MutexAt(folder + ".lock").Lock()
 	waiting.stop()
 	if err != nil {
-		return "", fmt.Errorf("lock the cache folder of the Kubernetes binaries: %w", err)
+		return "", fmt.Errorf("lock the cache folder of %s: %w", s, err)
 	}
 	defer unlock()
 	if complete(folder) {
 		return folder, nil
 	}
 	return folder, source.buildInto(folder, progress)
+}
+
+// String names the programs, for people to read.
+func (s Set) String() string {
+	names := make([]string, len(s.programs))
+	for i, p := range s.programs {
+		names[i] = p.name
+	}
+	return strings.Join(names, " and ")
 }
 
 // complete says whether a folder is there; it only ever appears whole.
@@ -77,21 +102,22 @@ func complete(folder string) bool {
 
 // A source is the nested module and the Go tool that builds it.
 type source struct {
+	set       Set
 	folder    string
 	goVersion string
 }
 
-func findSource() (source, error) {
+func (s Set) findSource() (source, error) {
 	// A module cannot embed files of one nested in it, so the Go tool says where the sources are.
 	root, err := goTool("", "list", "-m", "-f", "{{.Dir}}")
 	if err != nil {
 		return source{}, fmt.Errorf("find this module's source: %w", err)
 	}
-	s := source{folder: filepath.Join(root, "test", "kube", "binaries")}
-	if s.goVersion, err = goTool(s.folder, "env", "GOVERSION"); err != nil {
+	found := source{set: s, folder: filepath.Join(root, filepath.FromSlash(s.module))}
+	if found.goVersion, err = goTool(found.folder, "env", "GOVERSION"); err != nil {
 		return source{}, fmt.Errorf("ask the Go tool for its version: %w", err)
 	}
-	return s, nil
+	return found, nil
 }
 
 // cacheFolder names the folder after what decides its content.
@@ -100,7 +126,7 @@ func (s source) cacheFolder() (string, error) {
 	for _, file := range []string{"go.mod", "go.sum"} {
 		content, err := os.ReadFile(filepath.Join(s.folder, file))
 		if err != nil {
-			return "", fmt.Errorf("read the versions of the Kubernetes binaries: %w", err)
+			return "", fmt.Errorf("read the version of %s: %w", s.set, err)
 		}
 		fmt.Fprintf(hash, "%d %s", len(content), content)
 	}
@@ -112,7 +138,7 @@ func (s source) cacheFolder() (string, error) {
 			return "", fmt.Errorf("find a cache folder (set XDG_CACHE_HOME): %w", err)
 		}
 	}
-	return filepath.Join(cache, "kube-iam-assume", "kube-"+hex.EncodeToString(hash.Sum(nil))[:16]), nil
+	return filepath.Join(cache, "kube-iam-assume", s.set.name+"-"+hex.EncodeToString(hash.Sum(nil))[:16]), nil
 }
 
 // buildInto makes the folder appear, whole or not at all. The caller holds the lock, so what a killed build left is garbage.
@@ -121,13 +147,13 @@ func (s source) buildInto(folder string, progress io.Writer) error {
 	if err := os.RemoveAll(part); err != nil {
 		return fmt.Errorf("remove an unfinished build: %w", err)
 	}
-	for _, p := range programs {
+	for _, p := range s.set.programs {
 		if err := s.build(p, part, progress); err != nil {
 			return err
 		}
 	}
 	if err := os.Rename(part, folder); err != nil && !errors.Is(err, fs.ErrExist) {
-		return fmt.Errorf("keep the Kubernetes binaries: %w", err)
+		return fmt.Errorf("keep %s: %w", s.set, err)
 	}
 	return nil
 }

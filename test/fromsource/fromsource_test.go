@@ -9,7 +9,14 @@ import (
 )
 
 func TestBinariesAreBuiltOnce(t *testing.T) {
-	first, err := Binaries(os.Stderr)
+	for _, set := range []Set{Kubernetes, AWS} {
+		t.Run(set.String(), func(t *testing.T) { builtOnce(t, set) })
+	}
+}
+
+func builtOnce(t *testing.T, set Set) {
+	t.Helper()
+	first, err := set.Binaries(os.Stderr)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -17,11 +24,11 @@ func TestBinariesAreBuiltOnce(t *testing.T) {
 	t.Setenv("GOFLAGS", "-mod=vendor -tags=other")
 	t.Setenv("GOWORK", filepath.Join(t.TempDir(), "go.work"))
 	var progress bytes.Buffer
-	second, err := Binaries(&progress)
+	second, err := set.Binaries(&progress)
 	if err != nil || second != first || progress.Len() > 0 {
 		t.Errorf("the second call: %s (first %s), %v, said %q", second, first, err, progress.String())
 	}
-	for _, p := range programs {
+	for _, p := range set.programs {
 		if info, err := os.Stat(filepath.Join(first, p.name)); err != nil || info.Mode()&0o111 == 0 {
 			t.Errorf("%s cannot be run: %v", p.name, err)
 		}
@@ -30,7 +37,7 @@ func TestBinariesAreBuiltOnce(t *testing.T) {
 
 func TestFailedBuildLeavesNothingToRun(t *testing.T) {
 	t.Parallel()
-	empty := source{folder: t.TempDir(), goVersion: "go1"}
+	empty := source{set: Kubernetes, folder: t.TempDir(), goVersion: "go1"}
 	for name, content := range map[string]string{"go.mod": "module example.invalid/empty\n\ngo 1.26.0\n", "go.sum": ""} {
 		if err := os.WriteFile(filepath.Join(empty.folder, name), []byte(content), 0o600); err != nil {
 			t.Fatal(err)
@@ -44,7 +51,7 @@ func TestFailedBuildLeavesNothingToRun(t *testing.T) {
 
 func TestCacheFolderFollowsTheVersions(t *testing.T) {
 	t.Setenv("XDG_CACHE_HOME", "/cache")
-	ours, err := findSource()
+	ours, err := Kubernetes.findSource()
 	if err != nil {
 		t.Fatal(err)
 	}
