@@ -156,7 +156,7 @@ func (r reader) check(s Stack) error {
 		args   []any
 	}{
 		{stackName.MatchString(s.Name), []any{"name"}, "name %q: want a letter, then letters, digits and hyphens, at most 100", []any{s.Name}},
-		{accountID.MatchString(s.Account), []any{"account"}, "account %q: want the 12 digits in quotes, or YAML drops leading zeros", []any{s.Account}},
+		{accountID.MatchString(s.Account), []any{"account"}, "account %q: want 12 digits", []any{s.Account}},
 		{region.MatchString(s.Region), []any{"region"}, "region %q: want one such as eu-central-1", []any{s.Region}},
 		{s.Retention > 0, []any{"retention"}, "retention %s: want longer than the longest token that the API servers give out", []any{s.Retention}},
 		{

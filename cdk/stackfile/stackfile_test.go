@@ -1,0 +1,172 @@
+package stackfile
+
+import (
+	"errors"
+	"io/fs"
+	"os"
+	"strings"
+	"testing"
+	"testing/fstest"
+	"time"
+
+	"github.com/kube-iam-assume/kube-iam-assume/shared/enrollment"
+	"github.com/kube-iam-assume/kube-iam-assume/shared/settings"
+)
+
+func TestGood(t *testing.T) {
+	t.Parallel()
+	for file, issuer := range map[string]string{
+		"bucket.yaml":     "https://oidc-111122223333-eu-central-1-an.s3.eu-central-1.amazonaws.com/prod-eu1",
+		"cloudfront.yaml": "https://oidc.example.com/prod-eu1",
+		"existing.yaml":   "https://oidc.example.com/prod-eu1",
+	} {
+		s, err := Load("testdata/" + file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(s.Clusters) != 2 || s.Clusters[0].Issuer != issuer || len(s.Roles) != 2 || len(s.Roles[0].Clusters) != 2 {
+			t.Errorf("%s: got %+v", file, s)
+		}
+		if s.PublisherName() != "prod/111122223333" || s.Retention != 48*time.Hour || !s.Queue || s.Webhook != HTTPAPI {
+			t.Errorf("%s: the defaults are %+v", file, s)
+		}
+	}
+}
+
+// The function must read what the stack packs.
+func TestPackage(t *testing.T) {
+	t.Parallel()
+	s, err := Load("testdata/bucket.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	packed := fstest.MapFS{}
+	for name, data := range s.Package() {
+		packed[name] = &fstest.MapFile{Data: data}
+	}
+	p, err := enrollment.LoadFS(packed, "publisher.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if p.Name != "prod/111122223333" || len(p.Issuers) != 2 || p.Issuers[1].URL != s.Clusters[1].Issuer || p.Issuers[1].Path != "prod-us1" {
+		t.Errorf("got %+v", p)
+	}
+}
+
+func TestTrust(t *testing.T) {
+	t.Parallel()
+	s, err := Load("testdata/bucket.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	statement := s.Trust(s.Clusters[:1], "production", "payments")["Statement"].([]any)[0].(map[string]any)
+	equals := statement["Condition"].(map[string]any)["StringEquals"].(map[string]any)
+	host := "oidc-111122223333-eu-central-1-an.s3.eu-central-1.amazonaws.com/prod-eu1"
+	if len(equals) != 2 || equals[host+":aud"] != "sts.amazonaws.com" || equals[host+":sub"] != "system:serviceaccount:production:payments" ||
+		statement["Principal"].(map[string]any)["Federated"] != "arn:aws:iam::111122223333:oidc-provider/"+host {
+		t.Errorf("got %v", statement)
+	}
+}
+
+// Every refusal names the line, what is wrong, and what to write instead.
+func TestBad(t *testing.T) {
+	t.Parallel()
+	good := string(must(os.ReadFile("testdata/bucket.yaml")))
+	for _, c := range []struct{ name, old, new, want string }{
+		{"unknown field", "dashboard: true", "dashbord: true", `stack.yaml:19: invalid settings: unknown field "dashbord"`},
+		{"duplicate field", "dashboard: true", "name: other", `also on line 3`},
+		{"short account", `"111122223333"`, `"1111"`, "want 12 digits"},
+		{"region", "region: eu-central-1", "region: Frankfurt", `stack.yaml:5: invalid settings: region "Frankfurt"`},
+		{"no hosting", "hosting: {bucket: {prefix: oidc}}", "hosting: {}", "exactly one of bucket, cloudFront and existing, got 0"},
+		{"two hostings", "{bucket: {prefix: oidc}}", "{bucket: {prefix: oidc}, existing: https://a.example.com}", "got 2"},
+		{"long prefix", "prefix: oidc", "prefix: " + strings.Repeat("o", 35), "at most 63"},
+		{"dotted prefix", "prefix: oidc", "prefix: o.idc", "no dots"},
+		{"name where a prefix can be", "prefix: oidc", "name: my-oidc", "write prefix instead of name"},
+		{"prefix and name", "prefix: oidc", "prefix: oidc, name: oidc", "want a prefix, or a name"},
+		{"no account-regional names", "region: eu-central-1", "region: me-south-1", "no account-regional bucket names"},
+		{"existing with a slash", "{bucket: {prefix: oidc}}", "{existing: https://a.example.com/}", "without a trailing slash"},
+		{"existing in plain text", "{bucket: {prefix: oidc}}", "{existing: http://a.example.com}", "want https://HOST"},
+		{"certificate elsewhere", "{bucket: {prefix: oidc}}", "{cloudFront: {domain: a.example.com, certificateARN: 'arn:aws:acm:eu-central-1:111122223333:certificate/a', hostedZoneID: Z1}}", "in us-east-1"},
+		{"domain", "{bucket: {prefix: oidc}}", "{cloudFront: {domain: localhost, certificateARN: a, hostedZoneID: Z1}}", `domain "localhost"`},
+		{"zone", "{bucket: {prefix: oidc}}", "{cloudFront: {domain: a.example.com, certificateARN: 'arn:aws:acm:us-east-1:111122223333:certificate/a', hostedZoneID: example.com}}", "Route 53"},
+		{"no clusters", "clusters/", "elsewhere/", `no directory "elsewhere/"`},
+		{"wildcard in a name", "production/payments", `production/*`, "a wildcard would hand the role"},
+		{"wildcard in a namespace", "production/payments", `"*/payments"`, "stack.yaml:9"},
+		{"unknown cluster", "[prod-eu1, prod-us1]", "[prod-eu1, prod-ap1]", `stack.yaml:13: invalid settings: cluster "prod-ap1" has no file`},
+		{"no cluster", "clusters: all", "clusters: []", "the role names no clusters"},
+		{"clusters as text", "clusters: all", "clusters: some", "want a list of cluster IDs, or all"},
+		{"managed policy", "arn:aws:iam::111122223333:policy/payments", "payments", "want its ARN"},
+		{"managed policy with a wildcard", "policy/payments", `policy/*`, "without wildcards"},
+		{"inline policy", "name: read\n", "nam: read\n", "inline policy: want a name"},
+		{"account twice", "production/reports", "production/payments", "listed twice"},
+		{"e-mail", "oncall@example.com", "oncall", "e-mail address"},
+		{"topic", "email: oncall@example.com", "topicARN: oncall", "ARN of an SNS topic"},
+		{"webhook", "dashboard: true", "webhook: telnet", "want httpAPI, functionURL or none"},
+		{"no door", "dashboard: true", "webhook: none\nqueue: false", "no snapshot could come in"},
+		{"log days", "dashboard: true", "logs: {retentionDays: 42}", "CloudWatch Logs knows"},
+		{"concurrency", "dashboard: true", "reservedConcurrency: 1", "want 5 or more"},
+		{"retention", "dashboard: true", "retention: -1h", "longer than the longest token"},
+		{"kind", "kind: AWSStack", "kind: Stack", `kind is "Stack", want "AWSStack"`},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			if !strings.Contains(good, c.old) {
+				t.Fatalf("the good file has no %q", c.old)
+			}
+			_, err := loadFS(beside(strings.Replace(good, c.old, c.new, 1)), "stack.yaml")
+			if !errors.Is(err, settings.ErrInvalid) || !strings.Contains(err.Error(), c.want) || !strings.HasPrefix(err.Error(), "stack.yaml") {
+				t.Errorf("got %v, want %q", err, c.want)
+			}
+		})
+	}
+}
+
+// Ten clusters in one trust policy are more than IAM takes; a role for each is not.
+func TestTrustIsMeasured(t *testing.T) {
+	t.Parallel()
+	files := beside(string(must(os.ReadFile("testdata/bucket.yaml"))))
+	for _, id := range []string{"a", "b", "c", "d", "e", "f", "g", "h"} {
+		files["clusters/"+id+".yaml"] = &fstest.MapFile{Data: []byte(strings.Replace(string(files["clusters/prod-eu1.yaml"].Data), "id: prod-eu1", "id: "+id, 1))}
+	}
+	_, err := loadFS(files, "stack.yaml")
+	if err == nil || !strings.Contains(err.Error(), "L-C07B4B0D") || !strings.Contains(err.Error(), "2048") || !strings.Contains(err.Error(), "perCluster: true") {
+		t.Fatalf("got %v", err)
+	}
+	files["stack.yaml"].Data = []byte(strings.Replace(string(files["stack.yaml"].Data), "clusters: all", "clusters: all\n  perCluster: true", 1))
+	if _, err := loadFS(files, "stack.yaml"); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestClustersThatDifferInHyphensOnly(t *testing.T) {
+	t.Parallel()
+	files := beside(string(must(os.ReadFile("testdata/bucket.yaml"))))
+	files["clusters/prodeu1.yaml"] = &fstest.MapFile{Data: []byte(strings.Replace(string(files["clusters/prod-eu1.yaml"].Data), "id: prod-eu1", "id: prodeu1", 1))}
+	if _, err := loadFS(files, "stack.yaml"); err == nil || !strings.Contains(err.Error(), "differ only in hyphens") {
+		t.Errorf("got %v", err)
+	}
+}
+
+func TestAFileThatIsNoCluster(t *testing.T) {
+	t.Parallel()
+	files := beside(string(must(os.ReadFile("testdata/bucket.yaml"))))
+	files["clusters/notes.txt"] = &fstest.MapFile{}
+	if _, err := loadFS(files, "stack.yaml"); err == nil || !strings.Contains(err.Error(), "notes.txt") {
+		t.Errorf("got %v", err)
+	}
+}
+
+func beside(stack string) fstest.MapFS {
+	files := fstest.MapFS{"stack.yaml": &fstest.MapFile{Data: []byte(stack)}}
+	for _, name := range []string{"clusters/prod-eu1.yaml", "clusters/prod-us1.yaml"} {
+		files[name] = &fstest.MapFile{Data: must(fs.ReadFile(os.DirFS("testdata"), name))}
+	}
+	return files
+}
+
+func must[T any](v T, err error) T {
+	if err != nil {
+		panic(err)
+	}
+	return v
+}
