@@ -157,7 +157,7 @@ func (c *Cluster) JWKS(t testing.TB, server int) []byte {
 
 // waitForNamespaces waits for those every cluster has, which the API servers make only after they say they are ready.
 func (c *Cluster) waitForNamespaces(ctx context.Context) error {
-	return c.Servers[0].process.waitUntil(ctx, "complete", func(ctx context.Context) error {
+	return c.Servers[0].process.WaitUntil(ctx, "complete", func(ctx context.Context) error {
 		for _, name := range []string{meta.NamespaceDefault, meta.NamespaceSystem} {
 			if _, err := c.Admin(0).CoreV1().Namespaces().Get(ctx, name, meta.GetOptions{}); err != nil {
 				return err

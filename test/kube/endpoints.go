@@ -36,7 +36,7 @@ func (c *Cluster) WaitForEndpoints(t testing.TB, servers ...int) {
 // together; the loser tries again after 10 s only. Its lease is there by then, so what it would write is written for it.
 func (s *Server) waitUntilListed(ctx context.Context) error {
 	patience := time.Now().Add(time.Second)
-	return s.process.waitUntil(ctx, "listed", func(ctx context.Context) error {
+	return s.process.WaitUntil(ctx, "listed", func(ctx context.Context) error {
 		got, err := listedEndpoints(ctx, s.client)
 		if err != nil || slices.Contains(got, s.Endpoint()) {
 			return err

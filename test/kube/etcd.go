@@ -6,21 +6,23 @@ import (
 	"net/http"
 	"path/filepath"
 	"time"
+
+	"github.com/kube-iam-assume/kube-iam-assume/test/process"
 )
 
 // startEtcd returns when etcd serves, which costs the API servers a second of retries otherwise.
 func (c *Cluster) startEtcd(ctx context.Context) error {
-	clients, err := freePort("127.0.0.1")
+	clients, err := process.FreePort("127.0.0.1")
 	if err != nil {
 		return err
 	}
-	peers, err := freePort("127.0.0.1")
+	peers, err := process.FreePort("127.0.0.1")
 	if err != nil {
 		return err
 	}
 	c.etcdURL = fmt.Sprintf("http://127.0.0.1:%d", clients)
 	peerURL := fmt.Sprintf("http://127.0.0.1:%d", peers)
-	c.etcd, err = startProcess("etcd", filepath.Join(c.folder, "etcd.log"), filepath.Join(c.binaries, "etcd"), []string{
+	c.etcd, err = process.Start(process.Program{Name: "etcd", Log: filepath.Join(c.folder, "etcd.log"), Binary: filepath.Join(c.binaries, "etcd"), Flags: []string{
 		"--name=test",
 		"--data-dir=" + filepath.Join(c.folder, "etcd"),
 		"--listen-client-urls=" + c.etcdURL,
@@ -30,12 +32,12 @@ func (c *Cluster) startEtcd(ctx context.Context) error {
 		"--initial-cluster=test=" + peerURL,
 		"--unsafe-no-fsync",
 		"--log-level=warn",
-	})
+	}})
 	if err != nil {
 		return err
 	}
 	direct := &http.Client{Transport: &http.Transport{Proxy: nil, DisableKeepAlives: true}, Timeout: 5 * time.Second}
-	return c.etcd.waitUntil(ctx, "healthy", func(ctx context.Context) error {
+	return c.etcd.WaitUntil(ctx, "healthy", func(ctx context.Context) error {
 		request, err := http.NewRequestWithContext(ctx, http.MethodGet, c.etcdURL+"/health", nil)
 		if err != nil {
 			return err
@@ -55,23 +57,4 @@ func expectOK(client *http.Client, request *http.Request) error {
 		return fmt.Errorf("%s answers %s", request.URL, response.Status)
 	}
 	return nil
-}
-
-// waitUntil polls a process until check succeeds; it gives up when the process ends or the context does.
-func (p *process) waitUntil(ctx context.Context, state string, check func(context.Context) error) error {
-	ticks := time.NewTicker(pollInterval)
-	defer ticks.Stop()
-	for {
-		err := check(ctx)
-		if err == nil {
-			return nil
-		}
-		select {
-		case <-p.exited:
-			return p.ended()
-		case <-ctx.Done():
-			return fmt.Errorf("%s is not %s in time: %w; its log ends:\n%s", p.name, state, err, tail(p.log, 15))
-		case <-ticks.C:
-		}
-	}
 }

@@ -28,6 +28,7 @@ import (
 	"k8s.io/client-go/kubernetes"
 
 	"github.com/kube-iam-assume/kube-iam-assume/test/fromsource"
+	"github.com/kube-iam-assume/kube-iam-assume/test/process"
 )
 
 // DefaultIssuer is the issuer of clusters whose Options name none.
@@ -67,7 +68,7 @@ type Cluster struct {
 	binaries string
 	folder   string
 	port     int // of every API server: the addresses of an EndpointSlice share their ports
-	etcd     *process
+	etcd     *process.Process
 	etcdURL  string
 	admin    credential
 	turn     atomic.Uint32 // which server the Service address leads to next
@@ -163,7 +164,7 @@ func (c *Cluster) addServers(count int) error {
 		hosts = append(hosts, s.host())
 	}
 	var err error
-	if c.port, err = freePort(hosts...); err != nil {
+	if c.port, err = process.FreePort(hosts...); err != nil {
 		return err
 	}
 	for i, s := range c.Servers {
@@ -187,9 +188,9 @@ func (c *Cluster) Endpoints() []string {
 func (c *Cluster) end(t testing.TB) {
 	t.Helper()
 	for _, s := range c.Servers {
-		s.process.kill()
+		s.process.Kill()
 	}
-	c.etcd.kill()
+	c.etcd.Kill()
 	if !t.Failed() {
 		return
 	}
@@ -198,7 +199,7 @@ func (c *Cluster) end(t testing.TB) {
 		t.Errorf("find the cluster's logs: %v", err)
 	}
 	for _, log := range logs {
-		t.Logf("end of %s:\n%s", filepath.Base(log), tail(log, 15))
+		t.Logf("end of %s:\n%s", filepath.Base(log), process.Tail(log, 15))
 	}
 }
 

@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"k8s.io/client-go/kubernetes"
+
+	"github.com/kube-iam-assume/kube-iam-assume/test/process"
 )
 
 // A Server is one API server. What starts and stops it may not be called twice at once; two servers are independent.
@@ -20,7 +22,7 @@ type Server struct {
 	number  int // from one
 	folder  string
 	config  Config
-	process *process
+	process *process.Process
 	client  kubernetes.Interface // the administrator's, see Cluster.Admin
 }
 
@@ -45,7 +47,7 @@ func (s *Server) name() string { return "kube-apiserver " + strconv.Itoa(s.numbe
 func (s *Server) Config() Config { return s.config }
 
 // Running says whether the server's process is there.
-func (s *Server) Running() bool { return s.process.running() }
+func (s *Server) Running() bool { return s.process.Running() }
 
 // Start starts a stopped server and returns when it is ready.
 func (s *Server) Start(t testing.TB, config Config) {
@@ -66,10 +68,10 @@ func (s *Server) Restart(t testing.TB, config Config) {
 
 // Stop ends the server with SIGTERM: it takes its address off the EndpointSlice and ends its connections. It returns when
 // the process is gone.
-func (s *Server) Stop() { s.process.stop() }
+func (s *Server) Stop() { s.process.Stop() }
 
 // Kill ends the server with SIGKILL: its address stays in the EndpointSlice until its lease is over, up to 15 s.
-func (s *Server) Kill() { s.process.kill() }
+func (s *Server) Kill() { s.process.Kill() }
 
 func (s *Server) start(ctx context.Context, config Config) error {
 	if s.Running() {
@@ -79,12 +81,14 @@ func (s *Server) start(ctx context.Context, config Config) error {
 	if err != nil {
 		return err
 	}
-	s.process, err = startProcess(s.name(), s.folder+".log", filepath.Join(s.cluster.binaries, "kube-apiserver"), flags)
+	s.process, err = process.Start(process.Program{
+		Name: s.name(), Log: s.folder + ".log", Binary: filepath.Join(s.cluster.binaries, "kube-apiserver"), Flags: flags,
+	})
 	if err != nil {
 		return err
 	}
 	s.config = config
-	if err := s.process.waitUntil(ctx, "ready", s.ready); err != nil {
+	if err := s.process.WaitUntil(ctx, "ready", s.ready); err != nil {
 		return err
 	}
 	return s.waitUntilListed(ctx)

@@ -1,4 +1,4 @@
-package kube
+package process
 
 import (
 	"errors"
@@ -20,9 +20,9 @@ var givenPorts = struct {
 	taken map[int]bool
 }{taken: map[int]bool{}}
 
-// freePort finds a port that is free on every host, and that this process gave to nobody. Other processes choose at random
+// FreePort finds a port that is free on every host, and that this process gave to nobody. Other processes choose at random
 // from the same twelve thousand.
-func freePort(hosts ...string) (int, error) {
+func FreePort(hosts ...string) (int, error) {
 	givenPorts.Lock()
 	defer givenPorts.Unlock()
 	var tried error

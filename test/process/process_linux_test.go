@@ -1,4 +1,4 @@
-package kube
+package process
 
 import (
 	"bufio"
@@ -14,7 +14,7 @@ import (
 	"time"
 )
 
-const orphanage = "KUBE_TEST_START_AND_WAIT" // makes the test binary start a child and wait to be killed
+const orphanage = "PROCESS_TEST_START_AND_WAIT" // makes the test binary start a child and wait to be killed
 
 // A test process that is killed has no chance to clean up.
 func TestNothingSurvivesTheTestProcess(t *testing.T) {
@@ -24,7 +24,7 @@ func TestNothingSurvivesTheTestProcess(t *testing.T) {
 		t.Fatal(err)
 	}
 	if os.Getenv(orphanage) != "" {
-		p, err := startProcess("sleep", filepath.Join(t.TempDir(), "log"), sleep, []string{"600"})
+		p, err := Start(Program{Name: "sleep", Log: filepath.Join(t.TempDir(), "log"), Binary: sleep, Flags: []string{"600"}})
 		if err != nil {
 			t.Fatal(err)
 		}
