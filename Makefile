@@ -21,7 +21,7 @@ KUBE = $(addsuffix /...,$(wildcard ./test/kube ./test/e2e))
 export GO VERSION FUZZTIME
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-kube sim fuzz bench check lint fmt build dist go kube
+.PHONY: help demo test test-kube cdk-test sim fuzz bench check lint fmt build dist go kube
 
 help: ## what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
@@ -36,11 +36,17 @@ test: go ## every test, with a real kube-apiserver (built and cached the first t
 	@$(TEST) $(RACE) -skip '$(EXPLORING)' ./shared/publish
 	@$(TEST) -run '$(EXPLORING)' ./shared/publish
 	@$(TEST) $$($(GO) list ./... | grep -vE '$(CONCURRENT)')
+	@$(MAKE) --no-print-directory cdk-test
 
 check: lint build test ## what CI runs: lint, build and test
 
 test-kube: go kube ## only the tests against real API servers
 	$(TEST) -count=1 -v $(KUBE)
+
+cdk-test: go ## the AWS stack: settings, security guards, order of deploy, templates
+	@.ci/npm cdk
+	@cd cdk && ../.ci/modules ./...
+	@cd cdk && PATH="$$PWD/node_modules/.bin:$$PATH" $(TEST) ./...
 
 sim: go ## the long simulation: STEPS=1000000 random steps against the oracle
 	STEPS=$(STEPS) $(GO) test -timeout 0 -count=1 -v -run TestLongSimulation ./test/sim
@@ -53,6 +59,7 @@ bench: go kube ## benchmarks, as a table with ratios
 
 lint: go ## gofmt, go mod tidy, go vet and golangci-lint (built and cached the first time)
 	@.ci/modules ./...
+	@cd cdk && ../.ci/modules ./...
 	@.ci/lint
 
 fmt: go ## format the source as lint expects it

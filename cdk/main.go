@@ -3,6 +3,7 @@ package main
 
 import (
 	"cmp"
+	"context"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -18,7 +19,7 @@ func main() {
 	file, err := stackfile.Load(cmp.Or(os.Getenv("KUBE_IAM_ASSUME_STACK"), "stack.yaml"))
 	pack := filepath.Join("dist", file.Name)
 	if err == nil && !file.Hosting.Existing {
-		err = stack.Build("..", pack, file)
+		err = stack.Build(context.Background(), "..", pack, file)
 	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)

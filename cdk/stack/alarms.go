@@ -26,7 +26,7 @@ var alarms = []alarm{
 	{"Fork", "two snapshots have one number: two exporters share a key, or it was stolen", []string{"fork.detected"}},
 	{"NewKey", "a new key is published: was this rotation yours?", []string{"key.added", "key.announced", "keys.replaced", "cluster.reenrolled"}},
 	{"Repaired", "somebody else wrote a document, or the world sees another", []string{"document.repaired", "document.contested", "readback.differs", "readback.failed"}},
-	{"Lost", "the state or the log is not what it should be; nothing is published until somebody looks", []string{"state.lost", "log.conflict", "reconcile.failed"}},
+	{"Lost", "the state or the log is not what it should be; nothing is published until somebody looks", []string{"state.lost", "log.conflict", "reconcile.failed", "settings.invalid", "deploy.failed"}},
 	{"Attention", "settings and clusters disagree", []string{
 		"retirement.blocked", "revoked.listed", "generation.old", "cluster.missing", "enrollment.ignored", "clock.unsure", "key.lapsed",
 	}},

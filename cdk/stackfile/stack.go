@@ -160,19 +160,25 @@ func (r reader) check(s Stack) error {
 		{region.MatchString(s.Region), []any{"region"}, "region %q: want one such as eu-central-1", []any{s.Region}},
 		{s.Retention > 0, []any{"retention"}, "retention %s: want longer than the longest token that the API servers give out", []any{s.Retention}},
 		{
-			slices.Contains([]Webhook{HTTPAPI, FunctionURL, NoWebhook}, s.Webhook), []any{"webhook"},
-			"webhook %q: want httpAPI, functionURL or none", []any{s.Webhook},
+			slices.Contains([]Webhook{HTTPAPI, FunctionURL, NoWebhook}, s.Webhook),
+			[]any{"webhook"},
+			"webhook %q: want httpAPI, functionURL or none",
+			[]any{s.Webhook},
 		},
 		{s.Queue || s.Webhook != NoWebhook, []any{"webhook"}, "neither webhook nor queue: no snapshot could come in", nil},
 		{s.Email == "" || email.MatchString(s.Email), []any{"alarms", "email"}, "e-mail address %q", []any{s.Email}},
 		{s.TopicARN == "" || topicARN.MatchString(s.TopicARN), []any{"alarms", "topicARN"}, "topic %q: want the ARN of an SNS topic", []any{s.TopicARN}},
 		{
-			slices.Contains(logRetentions, s.LogRetentionDays), []any{"logs", "retentionDays"},
-			"%d days: CloudWatch Logs knows %v", []any{s.LogRetentionDays, logRetentions},
+			slices.Contains(logRetentions, s.LogRetentionDays),
+			[]any{"logs", "retentionDays"},
+			"%d days: CloudWatch Logs knows %v",
+			[]any{s.LogRetentionDays, logRetentions},
 		},
 		{
-			s.ReservedConcurrency == 0 || s.ReservedConcurrency >= 5 && s.ReservedConcurrency <= 1000, []any{"reservedConcurrency"},
-			"reserved concurrency %d: want 5 or more, for the queue (2), the webhook, the schedule and a deploy; or none", []any{s.ReservedConcurrency},
+			s.ReservedConcurrency == 0 || s.ReservedConcurrency >= 5 && s.ReservedConcurrency <= 1000,
+			[]any{"reservedConcurrency"},
+			"reserved concurrency %d: want 5 or more, for the queue (2), the webhook, the schedule and a deploy; or none",
+			[]any{s.ReservedConcurrency},
 		},
 	} {
 		if !c.ok {
