@@ -40,7 +40,7 @@ func (b *builder) makeFunction(pack string) {
 }
 
 // rights are the function's, written out. ListBucket makes S3 answer "no such object" instead of "denied". The log has a record for each
-// change, so that its names can't be written out.
+// change, so that its names can't be written out; and a deploy looks at the states of clusters that are not in the stack any more.
 func (b *builder) rights() awsiam.PolicyDocument {
 	states, logs := []*string{}, []*string{}
 	for _, c := range b.file.Clusters {
@@ -51,7 +51,8 @@ func (b *builder) rights() awsiam.PolicyDocument {
 	readAndWrite := jsii.Strings("s3:GetObject", "s3:PutObject")
 	return awsiam.NewPolicyDocument(&awsiam.PolicyDocumentProps{Statements: &[]awsiam.PolicyStatement{
 		allow(readAndWrite, b.documentARNs()),
-		allow(readAndWrite, &states),
+		allow(jsii.Strings("s3:PutObject"), &states),
+		allow(jsii.Strings("s3:GetObject"), &[]*string{b.private.ArnForObjects(new("state/*"))}),
 		allow(readAndWrite, &logs),
 		allow(jsii.Strings("s3:ListBucket"), &[]*string{b.documents.BucketArn(), b.private.BucketArn()}),
 		allow(jsii.Strings("logs:CreateLogStream", "logs:PutLogEvents"), &[]*string{b.logs.LogGroupArn()}),
