@@ -17,19 +17,21 @@ import (
 	"testing"
 	"time"
 
-	"github.com/kube-iam-assume/kube-iam-assume/shared/bucket/memory"
+	"github.com/kube-iam-assume/kube-iam-assume/shared/bucket"
+	"github.com/kube-iam-assume/kube-iam-assume/shared/bucket/s3"
 	"github.com/kube-iam-assume/kube-iam-assume/shared/enrollment"
 	"github.com/kube-iam-assume/kube-iam-assume/shared/jwks"
 	"github.com/kube-iam-assume/kube-iam-assume/shared/snapshot/snapshottest"
+	"github.com/kube-iam-assume/kube-iam-assume/test/aws"
 	"github.com/kube-iam-assume/kube-iam-assume/test/aws/lambdahost"
 )
 
-// account is where the binary runs: its package, an object store, the world that reads the documents, and a CloudFormation.
+// account is where the binary runs: its package, an S3 server, the world that reads the documents, and a CloudFormation.
 type account struct {
 	*testing.T
 	bootstrap string
 	env       []string
-	documents *memory.Bucket
+	documents bucket.Bucket
 	world     *httptest.Server
 	clouds    *httptest.Server
 	key       snapshottest.Key
@@ -64,12 +66,15 @@ clusters: {directory: clusters/}
 	if err := os.WriteFile(roots, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: a.world.Certificate().Raw}), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	objects, url := newObjectStore(t, documentsBucket, privateBucket)
-	a.documents = objects.buckets[documentsBucket]
-	a.env = []string{
-		"SSL_CERT_FILE=" + roots, "DOCUMENTS_BUCKET=" + documentsBucket, "PRIVATE_BUCKET=" + privateBucket,
-		"AWS_REGION=eu-central-1", "AWS_ENDPOINT_URL_S3=" + url, "AWS_ACCESS_KEY_ID=" + accessKey, "AWS_SECRET_ACCESS_KEY=none",
+	server := aws.StartS3(t)
+	for _, name := range []string{documentsBucket, privateBucket} {
+		server.CreateBucket(t, name, true)
 	}
+	var err error
+	if a.documents, err = s3.New(server.Client(), documentsBucket); err != nil {
+		t.Fatal(err)
+	}
+	a.env = append(server.Environment(), "SSL_CERT_FILE="+roots, "DOCUMENTS_BUCKET="+documentsBucket, "PRIVATE_BUCKET="+privateBucket)
 	return a
 }
 
@@ -137,7 +142,7 @@ func (a *account) published() string {
 	return string(object.Body)
 }
 
-// The binary that is deployed, behind Lambda's runtime API and on a store that speaks S3's protocol: every event in its own protocol.
+// The binary that is deployed, behind Lambda's runtime API and on a real S3 server: every event in its own protocol.
 func TestBinary(t *testing.T) {
 	t.Parallel()
 	a := newAccount(t)
@@ -239,7 +244,7 @@ func TestBinaryWithout(t *testing.T) {
 	}{
 		"its variables":  {[]string{"PRIVATE_BUCKET="}, []string{"PRIVATE_BUCKET is not set"}},
 		"its buckets":    {[]string{"PRIVATE_BUCKET=kube-iam-assume-nowhere"}, []string{"kube-iam-assume-nowhere"}},
-		"its permission": {[]string{"AWS_ACCESS_KEY_ID=nobody", "AWS_SECRET_ACCESS_KEY=nothing"}, []string{"s3:GetObject of s3://" + privateBucket, "was denied"}},
+		"its permission": {[]string{"AWS_SECRET_ACCESS_KEY=nothing"}, []string{"s3:GetObject of s3://" + privateBucket, "was denied"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			host := a.start(test.env...)
