@@ -27,20 +27,25 @@ var inside *network
 // Main runs a package's tests in a network of their own, and ends the process. Before that it builds the stand-in, and calls
 // each of prepare outside, where the network is the machine's: what a test needs of it must be fetched there.
 func Main(m *testing.M, prepare ...func(progress io.Writer) error) {
-	if folder, found := os.LookupEnv(folderVariable); found {
-		var err error
-		if inside, err = enter(folder); err != nil {
-			fmt.Fprintf(os.Stderr, "aws.Main: make a network for the tests: %v\n", explain(err))
-			os.Exit(1)
-		}
-		os.Exit(m.Run())
-	}
-	code, err := outside(prepare)
+	code, err := run(m, prepare)
 	if err != nil {
 		fmt.Fprintf(os.Stderr, "aws.Main: %v\n", err)
 		code = 1
 	}
-	os.Exit(code)
+	os.Exit(code) //nolint:revive // deep-exit: it is all of TestMain
+}
+
+// run returns the process' exit code.
+func run(m *testing.M, prepare []func(io.Writer) error) (int, error) {
+	folder, found := os.LookupEnv(folderVariable)
+	if !found {
+		return outside(prepare)
+	}
+	var err error
+	if inside, err = enter(folder); err != nil {
+		return 0, fmt.Errorf("make a network for the tests: %w", explain(err))
+	}
+	return m.Run(), nil
 }
 
 // outside returns how the process inside ended.

@@ -108,7 +108,7 @@ func addAddresses() error {
 	if err != nil {
 		return fmt.Errorf("open a socket: %w", err)
 	}
-	defer unix.Close(socket) //nolint:errcheck // nothing was written
+	defer unix.Close(socket)
 	loopback, err := unix.NewIfreq("lo")
 	if err != nil {
 		return err

@@ -1,8 +1,23 @@
-// Package s3 keeps objects in an Amazon S3 bucket.
+// Package s3 is a bucket in Amazon S3.
 //
-// A version is the object's ETag, which is a hash of the content. The role needs s3:GetObject and s3:PutObject on the objects, and
-// s3:ListBucket on the bucket: without it S3 says "denied" of an object that does not exist. Region, credentials and endpoint are the
-// SDK's own settings.
+// # What it needs
+//
+// A role with s3:GetObject and s3:PutObject on the objects, and s3:ListBucket on the bucket: without the latter S3 answers
+// "denied" for an object that does not exist, which this driver does not take for "does not exist". Region, credentials and
+// endpoint are the SDK's own settings; with AWS_ENDPOINT_URL_S3 at an IP address the SDK puts the bucket into the path by
+// itself, so that a local server needs no setting of ours.
+//
+// # Versions
+//
+// A version is the object's ETag, which S3 makes from the content: content that returns brings its version back, and so does
+// a write that changes the headers alone.
+//
+// # Answers that are lost
+//
+// A Put is sent once. If S3 stored an object and its answer was lost, the same request again would be refused, and the
+// caller told that nothing was written. So the lost answer is an error like any other: read again. Only what S3 refused for
+// certain is ErrConflict: 412 (another version), 409 ConditionalRequestConflict (another write at this moment; it may not
+// have been stored yet when the caller reads again, who then meets it at its next Put) and, for an update, 404 (no object).
 package s3
 
 import (
@@ -11,16 +26,17 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net/http"
 	"regexp"
+	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
-	"github.com/aws/smithy-go"
-	smithyhttp "github.com/aws/smithy-go/transport/http"
 
 	"github.com/kube-iam-assume/kube-iam-assume/shared/bucket"
 )
+
+// patience bounds a call, the SDK's repetitions of a Get included. S3 takes a tenth of a second.
+const patience = 20 * time.Second
 
 // Bucket is one S3 bucket. It implements bucket.Bucket.
 type Bucket struct {
@@ -28,13 +44,15 @@ type Bucket struct {
 	name   string
 }
 
+var _ bucket.Bucket = (*Bucket)(nil)
+
 // A bucket whose name has a dot does not fit the certificate of its own host.
 var bucketName = regexp.MustCompile(`^[a-z0-9][-a-z0-9]{1,61}[a-z0-9]$`)
 
-// New makes a driver. It asks no network. The error names what is wrong with the bucket's name.
+// New makes a driver; it asks no network. The error is about the bucket's name.
 func New(client *s3.Client, name string) (*Bucket, error) {
 	if !bucketName.MatchString(name) {
-		return nil, fmt.Errorf("bucket %q: want 3 to 63 lower-case letters, digits and inner hyphens", name)
+		return nil, fmt.Errorf("S3 bucket %q: want 3 to 63 lower-case letters, digits and inner hyphens", name)
 	}
 	return &Bucket{client: client, name: name}, nil
 }
@@ -42,85 +60,76 @@ func New(client *s3.Client, name string) (*Bucket, error) {
 // Get implements bucket.Bucket.
 func (b *Bucket) Get(ctx context.Context, name string) (bucket.Object, bucket.Version, error) {
 	if err := bucket.CheckName(name); err != nil {
-		return bucket.Object{}, "", err
+		return bucket.Object{}, bucket.Absent, err
 	}
-	out, err := b.client.GetObject(ctx, &s3.GetObjectInput{Bucket: &b.name, Key: &name})
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	object, version, err := b.read(ctx, name)
 	if err != nil {
-		return bucket.Object{}, "", b.explain("s3:GetObject", name, err, map[string]error{"NoSuchKey": bucket.ErrNotFound})
+		return bucket.Object{}, bucket.Absent, fmt.Errorf("read s3://%s/%s: %w", b.name, name, b.explain(err, notFound))
 	}
-	defer out.Body.Close()
-	body, err := io.ReadAll(io.LimitReader(out.Body, bucket.MaxBody+1))
-	switch {
-	case err != nil:
-		return bucket.Object{}, "", b.explain("s3:GetObject", name, err, nil)
-	case len(body) > bucket.MaxBody:
-		return bucket.Object{}, "", fmt.Errorf("s3://%s/%s has over %d bytes: not an object of this project", b.name, name, bucket.MaxBody)
-	case aws.ToString(out.ETag) == "":
-		return bucket.Object{}, "", fmt.Errorf("s3://%s/%s was answered without an ETag", b.name, name)
+	return object, version, nil
+}
+
+func (b *Bucket) read(ctx context.Context, name string) (bucket.Object, bucket.Version, error) {
+	answer, err := b.client.GetObject(ctx, &s3.GetObjectInput{Bucket: &b.name, Key: &name})
+	if err != nil {
+		return bucket.Object{}, bucket.Absent, err
 	}
-	object := bucket.Object{Body: body, ContentType: aws.ToString(out.ContentType), CacheControl: aws.ToString(out.CacheControl)}
-	return object, bucket.Version(*out.ETag), nil
+	defer answer.Body.Close()
+	body, err := io.ReadAll(io.LimitReader(answer.Body, bucket.MaxBody+1))
+	if err != nil {
+		return bucket.Object{}, bucket.Absent, fmt.Errorf("the body: %w", err)
+	}
+	if len(body) > bucket.MaxBody {
+		return bucket.Object{}, bucket.Absent, fmt.Errorf("the body has over %d bytes, so it is none of this project's: move it away", bucket.MaxBody)
+	}
+	object := bucket.Object{Body: body, ContentType: aws.ToString(answer.ContentType), CacheControl: aws.ToString(answer.CacheControl)}
+	version, err := versionOf(answer.ETag)
+	return object, version, err
 }
 
 // Put implements bucket.Bucket.
 func (b *Bucket) Put(ctx context.Context, name string, object bucket.Object, seen bucket.Version) (bucket.Version, error) {
 	if err := errors.Join(bucket.CheckName(name), bucket.CheckObject(object)); err != nil {
-		return "", err
+		return bucket.Absent, err
 	}
-	in := &s3.PutObjectInput{Bucket: &b.name, Key: &name, Body: bytes.NewReader(object.Body), ContentType: &object.ContentType}
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	version, err := b.write(ctx, name, object, seen)
+	if err != nil {
+		return bucket.Absent, fmt.Errorf("write s3://%s/%s: %w", b.name, name, b.explain(err, conflict))
+	}
+	return version, nil
+}
+
+func (b *Bucket) write(ctx context.Context, name string, object bucket.Object, seen bucket.Version) (bucket.Version, error) {
+	request := &s3.PutObjectInput{
+		Bucket: &b.name, Key: &name,
+		Body: bytes.NewReader(object.Body), ContentType: &object.ContentType,
+	}
 	if object.CacheControl != "" {
-		in.CacheControl = &object.CacheControl
+		request.CacheControl = &object.CacheControl
 	}
 	if seen == bucket.Absent {
-		in.IfNoneMatch = aws.String("*")
+		request.IfNoneMatch = aws.String("*")
 	} else {
-		in.IfMatch = aws.String(string(seen))
+		request.IfMatch = aws.String(string(seen))
 	}
-	out, err := b.client.PutObject(ctx, in, once)
+	answer, err := b.client.PutObject(ctx, request, once)
 	if err != nil {
-		return "", b.explain("s3:PutObject", name, err, lost)
+		return bucket.Absent, err
 	}
-	if aws.ToString(out.ETag) == "" {
-		return "", fmt.Errorf("s3://%s/%s was written and answered without an ETag", b.name, name)
-	}
-	return bucket.Version(*out.ETag), nil
+	return versionOf(answer.ETag)
 }
 
-// once keeps the SDK from writing again: if the first write was stored and only its answer was lost, the second would be refused,
-// and that would be taken for a race lost to somebody else.
-func once(o *s3.Options) { o.Retryer = aws.NopRetryer{} }
+// once keeps the SDK from repeating a write; see the package's comment.
+func once(options *s3.Options) { options.Retryer = aws.NopRetryer{} }
 
-// lost are the ways in which S3 says that the object is not the one that was seen: another version, another write at the
-// same moment, or no object to replace.
-var lost = map[string]error{
-	"PreconditionFailed":         bucket.ErrConflict,
-	"ConditionalRequestConflict": bucket.ErrConflict,
-	"NoSuchKey":                  bucket.ErrConflict,
-}
-
-// explain says what failed and what would help.
-func (b *Bucket) explain(action, name string, err error, known map[string]error) error {
-	code, status := "", 0
-	var api smithy.APIError
-	if errors.As(err, &api) {
-		code = api.ErrorCode()
+// versionOf refuses an answer that would make the next write a creation.
+func versionOf(tag *string) (bucket.Version, error) {
+	if aws.ToString(tag) == "" {
+		return bucket.Absent, errors.New("the answer has no ETag: is the endpoint S3?")
 	}
-	var response *smithyhttp.ResponseError
-	if errors.As(err, &response) {
-		status = response.HTTPStatusCode()
-	}
-	if meaning, ok := known[code]; ok {
-		return fmt.Errorf("s3://%s/%s: %w", b.name, name, meaning)
-	}
-	what := fmt.Sprintf("%s of s3://%s/%s", action, b.name, name)
-	region := b.client.Options().Region
-	switch {
-	case code == "NoSuchBucket":
-		return fmt.Errorf("%s: there is no such bucket in region %s: %w", what, region, err)
-	case code == "PermanentRedirect" || code == "AuthorizationHeaderMalformed" || code == "IllegalLocationConstraintException" || status == http.StatusMovedPermanently:
-		return fmt.Errorf("%s: the bucket is not in region %s: run where the bucket is, or set AWS_REGION: %w", what, region, err)
-	case status == http.StatusForbidden:
-		return fmt.Errorf("%s was denied: the role needs s3:GetObject and s3:PutObject on the object, and s3:ListBucket on the bucket: %w", what, err)
-	}
-	return fmt.Errorf("%s: %w", what, err)
+	return bucket.Version(*tag), nil
 }
