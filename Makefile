@@ -21,10 +21,10 @@ KUBE = $(addsuffix /...,$(wildcard ./test/kube ./test/e2e))
 export GO VERSION FUZZTIME
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-kube cdk-test sim fuzz bench check lint fmt build dist go kube
+.PHONY: help demo test test-kube cdk-test e2e-aws sim fuzz bench check lint fmt build dist go kube
 
 help: ## what can be made
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
 
 demo: build ## the whole path on this machine in under two minutes; KUBECONFIG=... uses your own cluster
 	@./bin/kube-iam-assume demo
@@ -47,6 +47,12 @@ cdk-test: go ## the AWS stack: settings, security guards, order of deploy, templ
 	@.ci/npm cdk
 	@cd cdk && ../.ci/modules ./...
 	@cd cdk && PATH="$$PWD/node_modules/.bin:$$PATH" $(TEST) ./...
+
+e2e-aws: go kube ## the real cdk deploy, API servers, exporter and a pod, against stand-ins under AWS's own names (Linux)
+	@.ci/npm cdk
+	@cd cdk && ../.ci/modules ./...
+	@$(GO) run ./test/aws/build
+	$(TEST) -count=1 -tags e2e_aws ./test/aws/cloudformation/... ./test/e2e/aws
 
 sim: go ## the long simulation: STEPS=1000000 random steps against the oracle
 	STEPS=$(STEPS) $(GO) test -timeout 0 -count=1 -v -run TestLongSimulation ./test/sim

@@ -1,0 +1,102 @@
+//go:build e2e_aws
+
+package aws_test
+
+import (
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/kube-iam-assume/kube-iam-assume/test/aws"
+	"github.com/kube-iam-assume/kube-iam-assume/test/aws/cloudformation/cdkcli"
+)
+
+// deployment is a folder with stack.yaml and clusters/, and the command line that deploys it.
+type deployment struct {
+	*cloud
+	folder string
+	cli    *cdkcli.CLI
+}
+
+func (c *cloud) newDeployment() *deployment {
+	c.Helper()
+	d := &deployment{cloud: c, folder: c.TempDir()}
+	if err := os.Mkdir(filepath.Join(d.folder, "clusters"), 0o755); err != nil {
+		c.Fatal(err)
+	}
+	var err error
+	d.cli, err = cdkcli.New(repository("cdk"), append(c.double.Env(), "CDK_VALIDATION=false", "KUBE_IAM_ASSUME_STACK="+filepath.Join(d.folder, "stack.yaml")))
+	if err != nil {
+		c.Fatal(err)
+	}
+	return d
+}
+
+// repository is a folder of this repository.
+func repository(path string) string {
+	folder, err := filepath.Abs(filepath.Join("..", "..", "..", path))
+	if err != nil {
+		panic(err)
+	}
+	return folder
+}
+
+func (d *deployment) write(name, content string) {
+	d.Helper()
+	if err := os.WriteFile(filepath.Join(d.folder, name), []byte(content), 0o600); err != nil {
+		d.Fatal(err)
+	}
+}
+
+// settings writes stack.yaml with further lines.
+func (d *deployment) settings(more ...string) {
+	d.write("stack.yaml", `apiVersion: config.kube-iam-assume.dev/v1alpha1
+kind: AWSStack
+name: e2e
+account: "`+aws.AccountID+`"
+region: `+region+`
+hosting: {bucket: {prefix: oidc}}
+clusters: {directory: clusters/}
+`+strings.Join(more, "\n")+"\n")
+}
+
+// cdk runs the command line with a fresh assembly.
+func (d *deployment) cdk(command string, args ...string) (printed string, err error) {
+	d.Helper()
+	printed, err = d.cli.Run(d.Context(), append([]string{command, "--output", d.TempDir()}, args...)...)
+	return printed, err
+}
+
+// deploy deploys and returns the stack's outputs.
+func (d *deployment) deploy() map[string]string {
+	d.Helper()
+	file := filepath.Join(d.TempDir(), "outputs.json")
+	printed, err := d.cdk("deploy", "--require-approval=never", "--outputs-file", file)
+	if err != nil {
+		d.Fatalf("%v\n%s", err, printed)
+	}
+	var outputs struct {
+		E2E map[string]string `json:"e2e"`
+	}
+	data, err := os.ReadFile(file)
+	if err == nil {
+		err = json.Unmarshal(data, &outputs)
+	}
+	if err != nil {
+		d.Fatal(err)
+	}
+	return outputs.E2E
+}
+
+// role is the ARN of the one workload's role, which CDK gives a suffix.
+func (d *deployment) role(outputs map[string]string) string {
+	d.Helper()
+	for name, value := range outputs {
+		if strings.HasPrefix(name, "RolesArnproductionpayments") {
+			return value
+		}
+	}
+	d.Fatalf("no role among the outputs %v", outputs)
+	return ""
+}
