@@ -7,13 +7,16 @@ import (
 )
 
 func (o outcome) String() string {
-	return [...]string{accepted: "accepted", superseded: "superseded", refused: "refused", failed: "failed"}[o]
+	return [...]string{accepted: "accepted", superseded: "superseded", refused: "refused", failed: "failed", queued: "queued"}[o]
 }
 
 // delivery tells what came of a snapshot.
 func (r *reporter) delivery(publisher string, came outcome, a answer, err error, reading *Reading) {
 	about := "destination " + publisher
 	r.metrics.deliveries.WithLabelValues(publisher, came.String(), label(a, err)).Inc()
+	r.check(a.Detour != nil, condition{queueRefused, about}, "", func() string {
+		return fmt.Sprintf("publisher %s: %s. Snapshots go by the webhook meanwhile", publisher, cut(a.Detour.Error(), 500))
+	})
 	switch came {
 	case accepted:
 		r.metrics.accepted.WithLabelValues(publisher).Set(float64(r.now().Unix()))
@@ -24,6 +27,11 @@ func (r *reporter) delivery(publisher string, came outcome, a answer, err error,
 		r.vouched[publisher] = vouched
 		r.mu.Unlock()
 		r.logger.Info("the publisher accepted the snapshot", "publisher", publisher, "keys", reading.Keys.IDs(),
+			"listed", reading.APIServers.Listed, "read", reading.APIServers.Read)
+	case queued:
+		r.clear(condition{deliveryFailed, about})
+		r.clear(condition{snapshotRefused, about})
+		r.logger.Info("the queue took the snapshot; what the publisher makes of it is in its own log", "publisher", publisher, "keys", reading.Keys.IDs(),
 			"listed", reading.APIServers.Listed, "read", reading.APIServers.Read)
 	case superseded:
 		r.logger.Info("the publisher has a newer snapshot; reading again", "publisher", publisher, "code", a.Code, "seq", a.Seq)
@@ -59,7 +67,7 @@ func label(a answer, err error) string {
 	switch {
 	case err != nil:
 		return "no-answer"
-	case a.HTTPStatus == http.StatusOK:
+	case a.HTTPStatus == http.StatusOK, a.Queued:
 		return ""
 	}
 	switch a.Code {

@@ -14,6 +14,17 @@ type sender interface {
 	close()
 }
 
+func newSender(settings Settings, destination Destination) (sender, error) {
+	var door *webhook
+	if destination.Webhook != nil {
+		var err error
+		if door, err = newWebhook(settings, *destination.Webhook); err != nil || destination.SQS == nil {
+			return door, err
+		}
+	}
+	return newQueue(settings, *destination.SQS, door)
+}
+
 // worker keeps one publisher up to date. Its backlog is one reading, the newest.
 type worker struct {
 	publisher string

@@ -69,7 +69,7 @@ func New(settings Settings, options Options) (*Exporter, error) {
 	}
 	e.signer = &signer{settings: settings, key: key, version: options.Version, now: options.Now, report: e.report}
 	for _, destination := range settings.Destinations {
-		sender, err := newWebhook(settings, *destination.Webhook)
+		sender, err := newSender(settings, destination)
 		if err != nil {
 			return nil, err
 		}

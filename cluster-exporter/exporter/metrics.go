@@ -45,7 +45,7 @@ func newMetrics(version string) *metrics {
 		skew:       gauge("api_server_clock_skew_seconds", "How far an API server's clock is ahead of this one.", "server"),
 		signing:    gauge("api_server_signing_key_info", "The key that an API server signed with when it last vouched.", "server", "key_id"),
 		reads:      counter("reads_total", "Readings of an API server by result: ok, other-issuer, unreachable; and failed, of the cluster.", "result"),
-		deliveries: counter("deliveries_total", "Snapshots sent by publisher, result (accepted, superseded, refused, failed) and the publisher's code.", "publisher", "result", "code"),
+		deliveries: counter("deliveries_total", "Snapshots sent by publisher, result (accepted, queued, superseded, refused, failed) and the publisher's code.", "publisher", "result", "code"),
 		accepted:   gauge("last_accepted_timestamp_seconds", "When a publisher last accepted a snapshot.", "publisher"),
 		problems:   gauge("problem", "1 while something is wrong that the Event of the same reason describes.", "reason", "about"),
 	}

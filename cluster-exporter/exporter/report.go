@@ -29,6 +29,7 @@ const (
 	signingKeyNotListed     = "SigningKeyNotListed"
 	deliveryFailed          = "DeliveryFailed"
 	snapshotRefused         = "SnapshotRefused"
+	queueRefused            = "QueueRefused"
 )
 
 // reporter tells people what the exporter sees: in the log, in metrics and as Kubernetes Events.

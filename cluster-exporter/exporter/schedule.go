@@ -15,6 +15,7 @@ const (
 	superseded         // a publisher has something newer: read again, and go on from its number
 	refused            // a person has to act
 	failed             // try again
+	queued             // a queue has it; as good as accepted, until the next heartbeat
 )
 
 // pauses double with every attempt in a row that ends in the same way.
@@ -61,7 +62,7 @@ func (s *schedule) due(reading *Reading, now time.Time) (time.Time, bool) {
 
 // done takes note of an attempt. A publisher may ask for a longer pause.
 func (s *schedule) done(reading *Reading, came outcome, now time.Time, atLeast time.Duration) {
-	if came == accepted {
+	if came == accepted || came == queued {
 		s.accepted, s.at, s.tried, s.pause = reading, now, nil, 0
 		return
 	}

@@ -43,11 +43,11 @@ type Settings struct {
 
 // Destination is one publisher.
 type Destination struct {
-	Publisher string   `json:"publisher" yaml:"publisher"` // its name, which the snapshots are for
-	Webhook   *Webhook `json:"webhook"   yaml:"webhook"`
+	Publisher string   `json:"publisher" yaml:"publisher"`       // its name, which the snapshots are for
+	Webhook   *Webhook `json:"webhook,omitempty" yaml:"webhook"` // with a queue: what is used while the queue refuses
+	SQS       *SQS     `json:"sqs,omitempty" yaml:"sqs"`
 
 	// Kinds that other versions have, named here so that the refusal can be clear.
-	SQS          any `json:"-" yaml:"sqs"`
 	PubSub       any `json:"-" yaml:"pubsub"`
 	StorageQueue any `json:"-" yaml:"storageQueue"`
 }
@@ -163,13 +163,21 @@ func (s Settings) checkDestinations(d *settings.Document) error {
 }
 
 func (destination Destination) check(d *settings.Document, i int) error {
-	for kind, value := range map[string]any{"sqs": destination.SQS, "pubsub": destination.PubSub, "storageQueue": destination.StorageQueue} {
+	for kind, value := range map[string]any{"pubsub": destination.PubSub, "storageQueue": destination.StorageQueue} {
 		if value != nil {
-			return d.Errorf([]any{"destinations", i, kind}, "destination %q: this version does not send to %s: use webhook", destination.Publisher, kind)
+			return d.Errorf([]any{"destinations", i, kind}, "destination %q: this version does not send to %s: use webhook or sqs", destination.Publisher, kind)
+		}
+	}
+	if destination.Webhook == nil && destination.SQS == nil {
+		return d.Errorf([]any{"destinations", i}, "destination %q has no webhook: {url: https://…/v1/snapshots}, and no sqs", destination.Publisher)
+	}
+	if destination.SQS != nil {
+		if err := destination.SQS.check(d, []any{"destinations", i, "sqs"}, destination.Publisher); err != nil {
+			return err
 		}
 	}
 	if destination.Webhook == nil {
-		return d.Errorf([]any{"destinations", i}, "destination %q has no webhook: {url: https://…/v1/snapshots}", destination.Publisher)
+		return nil
 	}
 	u, err := url.Parse(destination.Webhook.URL)
 	if err != nil || u.Scheme != "https" || u.Host == "" || u.User != nil || u.Fragment != "" {

@@ -29,6 +29,8 @@ const (
 type answer struct {
 	HTTPStatus int
 	RetryAfter time.Duration
+	Queued     bool  // a queue took it, and the publisher has not answered
+	Detour     error // why it did not go by the queue
 
 	problem
 }
@@ -45,6 +47,8 @@ func (a answer) outcome(err error) outcome {
 	switch {
 	case err != nil:
 		return failed
+	case a.Queued:
+		return queued
 	case a.HTTPStatus == http.StatusOK:
 		return accepted
 	case a.Code == codeSuperseded:
@@ -62,11 +66,23 @@ type webhook struct {
 }
 
 func newWebhook(settings Settings, w Webhook) (*webhook, error) {
+	transport, err := newTransport(settings, settings.CABundle, w.CABundle)
+	if err != nil {
+		return nil, err
+	}
+	return &webhook{url: w.URL, client: &http.Client{
+		Transport: transport, Timeout: sendTimeout,
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+	}}, nil
+}
+
+// newTransport reaches destinations: by the settings' proxy or that of the environment, with the system's authorities and those of the bundles.
+func newTransport(settings Settings, bundles ...string) (*http.Transport, error) {
 	standard, ok := http.DefaultTransport.(*http.Transport)
 	if !ok {
 		return nil, errors.New("http.DefaultTransport was replaced")
 	}
-	transport := standard.Clone() // the proxy of the environment, unless the settings have one
+	transport := standard.Clone()
 	transport.MaxResponseHeaderBytes = maxAnswer
 	if settings.Proxy != "" {
 		proxy, err := url.Parse(settings.Proxy)
@@ -75,15 +91,12 @@ func newWebhook(settings Settings, w Webhook) (*webhook, error) {
 		}
 		transport.Proxy = http.ProxyURL(proxy)
 	}
-	roots, err := authorities(settings.CABundle, w.CABundle)
+	roots, err := authorities(bundles...)
 	if err != nil {
 		return nil, err
 	}
 	transport.TLSClientConfig = &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS12}
-	return &webhook{url: w.URL, client: &http.Client{
-		Transport: transport, Timeout: sendTimeout,
-		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
-	}}, nil
+	return transport, nil
 }
 
 // authorities are the system's and those of the bundles; nil is the system's alone.
