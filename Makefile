@@ -21,7 +21,7 @@ KUBE = $(addsuffix /...,$(wildcard ./test/kube ./test/e2e))
 export GO VERSION FUZZTIME
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-kube cdk-test e2e-aws sim fuzz bench check lint fmt build dist go kube
+.PHONY: help demo test test-kube cdk-test e2e-aws sim fuzz bench check lint fmt build dist go kube aws
 
 help: ## what can be made
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
@@ -31,7 +31,7 @@ demo: build ## the whole path on this machine in under two minutes; KUBECONFIG=.
 
 test: go ## every test, with a real kube-apiserver (built and cached the first time: several minutes)
 	@.ci/modules ./...
-	@$(MAKE) --no-print-directory kube
+	@$(MAKE) --no-print-directory kube aws
 	@$(TEST) $(RACE) $$($(GO) list ./... | grep -E '$(CONCURRENT)' | grep -v '/shared/publish$$')
 	@$(TEST) $(RACE) -skip '$(EXPLORING)' ./shared/publish
 	@$(TEST) -run '$(EXPLORING)' ./shared/publish
@@ -85,3 +85,6 @@ go:
 
 kube:
 	@$(GO) run ./test/kube/build
+
+aws:
+	@$(GO) run ./test/aws/build

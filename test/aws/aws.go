@@ -18,7 +18,8 @@
 // # What differs from Amazon's
 //
 // The account is always 000000000000. There are no managed policies, and no service but S3, IAM and STS; Cloud.Serve puts
-// further ones beside them. S3 keeps objects as files, so "a" and "a/b" cannot both be objects, and it never answers
+// further ones beside them. STS knows AssumeRoleWithWebIdentity and GetCallerIdentity only, so a user with a role's policies
+// plays whom a service would lend the role to, and credentials of a web identity last 15 min or more. S3 keeps objects as files, so "a" and "a/b" cannot both be objects, and it never answers
 // ConditionalRequestConflict. A trust policy that does not fit is InvalidIdentityToken instead of AccessDenied. STS keeps a
 // key set it fetched for 5 min, and fetches it again for an unknown key ID at most every 30 s.
 package aws

@@ -40,15 +40,15 @@ func TestWholeLoop(t *testing.T) {
 	publish(t, cloud, signer)
 	role := trust(t, cloud)
 
-	for name, refused := range map[string]string{
-		"another key":      token(snapshottest.NewRSAKey(), nil),
-		"another audience": token(signer, map[string]any{"aud": "vault"}),
-		"another subject":  token(signer, map[string]any{"sub": subject + "2"}),
-		"another issuer":   token(signer, map[string]any{"iss": issuer + "/"}),
-		"an expired token": token(signer, map[string]any{"exp": time.Now().Add(-10 * time.Minute).Unix()}),
+	for name, refused := range map[string]struct{ token, code string }{
+		"another key":      {token(snapshottest.NewRSAKey(), nil), "InvalidIdentityToken"},
+		"another audience": {token(signer, map[string]any{"aud": "vault"}), "InvalidIdentityToken"},
+		"another subject":  {token(signer, map[string]any{"sub": subject + "2"}), "InvalidIdentityToken"},
+		"another issuer":   {token(signer, map[string]any{"iss": issuer + "/"}), "InvalidIdentityToken"},
+		"an expired token": {token(signer, map[string]any{"exp": time.Now().Add(-10 * time.Minute).Unix()}), "ExpiredTokenException"},
 	} {
-		if got, err := assume(t, cloud, role, refused); codeOf(err) == "" {
-			t.Errorf("%s: got %v, %v, want a refusal", name, got, err)
+		if _, err := assume(t, cloud, role, refused.token); codeOf(err) != refused.code {
+			t.Errorf("%s: %v, want %s", name, err, refused.code)
 		}
 	}
 	pod, err := assume(t, cloud, role, token(signer, nil))

@@ -10,12 +10,14 @@ import (
 	"path/filepath"
 	"sync"
 	"testing"
+
+	"github.com/kube-iam-assume/kube-iam-assume/test/aws/names"
 )
 
 // A network is what Main made around this process.
 type network struct {
 	authority *authority
-	names     *names
+	names     *names.Names
 
 	mu   sync.Mutex
 	last netip.Addr // given to a server
@@ -68,7 +70,7 @@ func outside(prepare []func(io.Writer) error) (code int, err error) {
 
 // newNetwork makes what every program in the network reads: the authority to trust, and whom to ask for names.
 func newNetwork(folder string) (*network, error) {
-	made := &network{names: newNames(), last: firstAddress}
+	made := &network{names: names.New(), last: firstAddress}
 	var err error
 	if made.authority, err = newAuthority(); err != nil {
 		return nil, err
@@ -76,7 +78,7 @@ func newNetwork(folder string) (*network, error) {
 	if err := os.WriteFile(filepath.Join(folder, authorityFile), made.authority.certificate, 0o600); err != nil {
 		return nil, fmt.Errorf("write the authority's certificate: %w", err)
 	}
-	return made, made.names.serve(nameServer)
+	return made, made.names.Serve(nameServer)
 }
 
 // firstAddress is of TEST-NET-3 (RFC 5737), which leads nowhere. STS refuses to fetch keys from loopback and private addresses.
@@ -93,10 +95,10 @@ func (n *network) address() string {
 }
 
 // lead makes names lead to a new address, until the test ends.
-func (n *network) lead(t testing.TB, names ...string) (string, error) {
+func (n *network) lead(t testing.TB, all ...string) (string, error) {
 	t.Helper()
 	address := n.address()
-	remove, err := n.names.add(netip.MustParseAddr(address), names)
+	remove, err := n.names.Add(netip.MustParseAddr(address), all...)
 	if err != nil {
 		return "", err
 	}

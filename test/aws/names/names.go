@@ -1,4 +1,6 @@
-package aws
+// Package names answers DNS queries (RFC 1035) over UDP, for tests that make names up. A hosts file would do, were there not a
+// name per bucket.
+package names
 
 import (
 	"errors"
@@ -11,16 +13,18 @@ import (
 	"golang.org/x/net/dns/dnsmessage"
 )
 
-// names answer DNS queries (RFC 1035) over UDP. A hosts file would do, were there not a name per bucket.
-type names struct {
+// Names lead to addresses; all others lead nowhere. They may be used from several goroutines.
+type Names struct {
 	mu    sync.RWMutex
-	known map[string]netip.Addr // "*." stands for one label
+	known map[string]netip.Addr
 }
 
-func newNames() *names { return &names{known: map[string]netip.Addr{}} }
+// New is no names.
+func New() *Names { return &Names{known: map[string]netip.Addr{}} }
 
-// add makes names lead to an address, and returns what ends that.
-func (n *names) add(address netip.Addr, all []string) (remove func(), err error) {
+// Add makes names lead to an IPv4 address, and returns what ends that. A name that begins with "*." stands for all with one
+// label in that place. It is an error if one leads somewhere already.
+func (n *Names) Add(address netip.Addr, all ...string) (remove func(), err error) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	for _, name := range all {
@@ -40,7 +44,7 @@ func (n *names) add(address netip.Addr, all []string) (remove func(), err error)
 	}, nil
 }
 
-func (n *names) find(name string) (netip.Addr, bool) {
+func (n *Names) find(name string) (netip.Addr, bool) {
 	n.mu.RLock()
 	defer n.mu.RUnlock()
 	name = strings.ToLower(strings.TrimSuffix(name, "."))
@@ -52,29 +56,32 @@ func (n *names) find(name string) (netip.Addr, bool) {
 	return address, found
 }
 
-// serve answers until the process ends.
-func (n *names) serve(at string) error {
+// Serve answers at an address until the process ends.
+func (n *Names) Serve(at string) error {
 	socket, err := net.ListenPacket("udp4", at)
 	if err != nil {
 		return fmt.Errorf("serve names: %w", err)
 	}
-	go func() {
-		query := make([]byte, 1500)
-		for {
-			size, from, err := socket.ReadFrom(query)
-			if errors.Is(err, net.ErrClosed) {
-				return
-			}
-			if answer, ok := n.answer(query[:size]); err == nil && ok {
-				_, _ = socket.WriteTo(answer, from) // who gets no answer asks again
-			}
-		}
-	}()
+	go n.respond(socket)
 	return nil
 }
 
+// respond ends when the socket is closed.
+func (n *Names) respond(socket net.PacketConn) {
+	query := make([]byte, 1500)
+	for {
+		size, from, err := socket.ReadFrom(query)
+		if errors.Is(err, net.ErrClosed) {
+			return
+		}
+		if answer, ok := n.answer(query[:size]); err == nil && ok {
+			_, _ = socket.WriteTo(answer, from) // who gets no answer asks again
+		}
+	}
+}
+
 // answer has nothing to say to what is no query.
-func (n *names) answer(query []byte) ([]byte, bool) {
+func (n *Names) answer(query []byte) ([]byte, bool) {
 	var parser dnsmessage.Parser
 	header, err := parser.Start(query)
 	if err != nil || header.Response {
