@@ -9,6 +9,7 @@ import (
 	"regexp"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
+	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
 	"github.com/aws/aws-sdk-go-v2/config"
 	"github.com/aws/aws-sdk-go-v2/credentials/stscreds"
 	"github.com/aws/aws-sdk-go-v2/service/sqs"
@@ -68,7 +69,6 @@ func (q SQS) check(d *settings.Document, at []any, publisher string) error {
 type queue struct {
 	url     string
 	client  *sqs.Client
-	idle    interface{ CloseIdleConnections() }
 	webhook *webhook // nil without
 }
 
@@ -81,7 +81,9 @@ func newQueue(settings Settings, q SQS, fallback *webhook) (*queue, error) {
 	if err != nil {
 		return nil, err
 	}
-	client := &http.Client{Transport: transport, Timeout: sendTimeout}
+	client := awshttp.NewBuildableClient().WithTimeout(sendTimeout).WithTransportOptions(func(t *http.Transport) {
+		t.Proxy, t.TLSClientConfig, t.MaxResponseHeaderBytes = transport.Proxy, transport.TLSClientConfig, transport.MaxResponseHeaderBytes
+	})
 	// Nothing of the machine may log in for the exporter: no environment, no files, no metadata service.
 	loaded, err := config.LoadDefaultConfig(context.Background(), config.WithRegion(region), config.WithHTTPClient(client),
 		config.WithCredentialsProvider(aws.AnonymousCredentials{}), config.WithSharedConfigFiles([]string{}), config.WithSharedCredentialsFiles([]string{}))
@@ -98,7 +100,7 @@ func newQueue(settings Settings, q SQS, fallback *webhook) (*queue, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &queue{url: q.URL, idle: client, webhook: fallback, client: sqs.NewFromConfig(loaded, func(o *sqs.Options) {
+	return &queue{url: q.URL, webhook: fallback, client: sqs.NewFromConfig(loaded, func(o *sqs.Options) {
 		o.Credentials = aws.NewCredentialsCache(login)
 		o.BaseEndpoint = aws.String(u.Scheme + "://" + u.Host)
 		o.RetryMaxAttempts = 2 // the worker tries again, with a fresh signature
@@ -122,7 +124,6 @@ func (q *queue) send(ctx context.Context, envelope []byte) (answer, error) {
 }
 
 func (q *queue) close() {
-	q.idle.CloseIdleConnections()
 	if q.webhook != nil {
 		q.webhook.close()
 	}
@@ -143,13 +144,11 @@ func unqueued(err error) error {
 
 // queueRemedies are what to do about the codes of STS and SQS.
 var queueRemedies = map[string]string{
-	"InvalidIdentityToken":                    "AWS does not accept the exporter's token: is its key published, its audience sts.amazonaws.com, and the identity provider's URL the issuer?",
-	"ExpiredTokenException":                   "the exporter's token has expired: is the token file a projected volume, which the kubelet renews?",
-	"ExpiredToken":                            "the login has expired: correct the clock",
-	"AccessDenied":                            "the role does not trust this service account, or may not send: deploy the stack again",
-	"AccessDeniedException":                   "the role may not send to the queue: deploy the stack again",
-	"IDPCommunicationError":                   "AWS could not read the documents: look at the issuer's URL from outside",
-	"AWS.SimpleQueueService.NonExistentQueue": "the URL is not that of the stack's output, or of another region",
-	"QueueDoesNotExist":                       "the URL is not that of the stack's output, or of another region",
-	"com.amazonaws.sqs#QueueDoesNotExist":     "the URL is not that of the stack's output, or of another region",
+	"InvalidIdentityToken":  "AWS does not accept the exporter's token: is its key published, its audience sts.amazonaws.com, and the identity provider's URL the issuer?",
+	"ExpiredTokenException": "the exporter's token has expired: is the token file a projected volume, which the kubelet renews?",
+	"ExpiredToken":          "the login has expired: correct the clock",
+	"AccessDenied":          "the role does not trust this service account, or may not send: deploy the stack again",
+	"AccessDeniedException": "the role may not send to the queue: deploy the stack again",
+	"IDPCommunicationError": "AWS could not read the documents: look at the issuer's URL from outside",
+	"QueueDoesNotExist":     "the URL is not that of the stack's output, or of another region",
 }
