@@ -20,7 +20,7 @@ import (
 )
 
 // DefaultSQSTokenFile is where the chart mounts the token for AWS: the exporter's own, projected with the audience sts.amazonaws.com.
-const DefaultSQSTokenFile = "/var/run/secrets/kube-iam-assume/sqs/token" //nolint:gosec // a path
+const DefaultSQSTokenFile = "/var/run/secrets/kube-iam-assume/sqs/token"
 
 // SQS is a publisher's queue. The exporter logs in with its own token and stores no credential. A queue says nothing of what comes of a
 // snapshot: that is in the publisher's log alone.
