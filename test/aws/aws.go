@@ -17,11 +17,14 @@
 //
 // # What differs from Amazon's
 //
-// The account is always 000000000000. There are no managed policies, and no service but S3, IAM and STS; Cloud.Serve puts
-// further ones beside them. STS knows AssumeRoleWithWebIdentity and GetCallerIdentity only, so a user with a role's policies
-// plays whom a service would lend the role to, and credentials of a web identity last 15 min or more. S3 keeps objects as files, so "a" and "a/b" cannot both be objects, and it never answers
-// ConditionalRequestConflict. A trust policy that does not fit is InvalidIdentityToken instead of AccessDenied. STS keeps a
-// key set it fetched for 5 min, and fetches it again for an unknown key ID at most every 30 s.
+//   - The account is always 000000000000, there are no managed policies, and no service but S3, IAM and STS. Cloud.Serve puts
+//     further ones beside them.
+//   - STS knows AssumeRoleWithWebIdentity and GetCallerIdentity only: let a user with a role's policies play whom a service
+//     would lend the role to. A trust policy that does not fit is InvalidIdentityToken, not AccessDenied. A key set is kept for
+//     5 min, and fetched again for an unknown key ID at most every 30 s.
+//   - S3 keeps objects as files, so "a" and "a/b" cannot both be objects, and needs extended attributes of the file system
+//     that tests have their temporary folders in. It never answers ConditionalRequestConflict. To who may not list a
+//     bucket it says NoSuchKey of an absent object, not AccessDenied.
 package aws
 
 // AccountID is the account of every stand-in.

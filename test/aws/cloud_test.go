@@ -178,10 +178,12 @@ func codeOf(err error) string {
 	return ""
 }
 
-// policy makes a document of one statement that allows something.
-func policy(statement map[string]any) string {
-	statement["Effect"] = "Allow"
-	return string(marshal(map[string]any{"Version": "2012-10-17", "Statement": []any{statement}}))
+// policy makes a document of statements that allow something.
+func policy(statements ...map[string]any) string {
+	for _, statement := range statements {
+		statement["Effect"] = "Allow"
+	}
+	return string(marshal(map[string]any{"Version": "2012-10-17", "Statement": statements}))
 }
 
 func marshal(value any) []byte {
