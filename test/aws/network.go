@@ -20,7 +20,8 @@ type network struct {
 	names     *names.Names
 
 	mu   sync.Mutex
-	last netip.Addr // given to a server
+	last netip.Addr // the one given last
+	used map[netip.Addr]bool
 }
 
 // inside is nil in a process that Main has not run again.
@@ -70,7 +71,7 @@ func outside(prepare []func(io.Writer) error) (code int, err error) {
 
 // newNetwork makes what every program in the network reads: the authority to trust, and whom to ask for names.
 func newNetwork(folder string) (*network, error) {
-	made := &network{names: names.New(), last: firstAddress}
+	made := &network{names: names.New(), last: firstAddress, used: map[netip.Addr]bool{}}
 	var err error
 	if made.authority, err = newAuthority(); err != nil {
 		return nil, err
@@ -81,27 +82,51 @@ func newNetwork(folder string) (*network, error) {
 	return made, made.names.Serve(nameServer)
 }
 
-// firstAddress is of TEST-NET-3 (RFC 5737), which leads nowhere. STS refuses to fetch keys from loopback and private addresses.
-var firstAddress = netip.MustParseAddr("203.0.113.10")
+// The addresses are of TEST-NET-3 (RFC 5737), which leads nowhere. STS refuses to fetch keys from loopback and private ones.
+var (
+	firstAddress = netip.MustParseAddr("203.0.113.1")
+	lastAddress  = netip.MustParseAddr("203.0.113.254")
+)
 
-const nameServer = "127.0.0.1:53"
+const (
+	addresses  = 254
+	nameServer = "127.0.0.1:53"
+)
 
-// address gives a server one of its own, so that all of them can be at port 443.
-func (n *network) address() string {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	n.last = n.last.Next()
-	return n.last.String()
-}
-
-// lead makes names lead to a new address, until the test ends.
+// lead makes names lead to an address that no other server has, so that all can be at port 443. It ends with the test.
 func (n *network) lead(t testing.TB, all ...string) (string, error) {
 	t.Helper()
-	address := n.address()
-	remove, err := n.names.Add(netip.MustParseAddr(address), all...)
+	address, err := n.take()
+	if err != nil {
+		return "", err
+	}
+	t.Cleanup(func() { n.release(address) })
+	remove, err := n.names.Add(address, all...)
 	if err != nil {
 		return "", err
 	}
 	t.Cleanup(remove)
-	return net.JoinHostPort(address, "443"), nil
+	return net.JoinHostPort(address.String(), "443"), nil
+}
+
+// take goes round, so that no connection to an address' last server is left when it has its next.
+func (n *network) take() (netip.Addr, error) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	for range addresses {
+		if n.last = n.last.Next(); lastAddress.Less(n.last) {
+			n.last = firstAddress
+		}
+		if !n.used[n.last] {
+			n.used[n.last] = true
+			return n.last, nil
+		}
+	}
+	return netip.Addr{}, fmt.Errorf("all addresses from %s to %s are in use: end some servers", firstAddress, lastAddress)
+}
+
+func (n *network) release(address netip.Addr) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	delete(n.used, address)
 }
