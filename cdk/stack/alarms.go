@@ -35,26 +35,26 @@ var alarms = []alarm{
 const namespace = "KubeIamAssume"
 
 func (b *builder) watch() {
-	tell := b.listeners()
+	b.topic = b.listeners()
 	var shown []awscloudwatch.IMetric
 	for _, a := range alarms {
-		filter := awslogs.NewMetricFilter(b.Stack, new(a.name+"Events"), &awslogs.MetricFilterProps{
+		filter := awslogs.NewMetricFilter(b.scope, new(a.name+"Events"), &awslogs.MetricFilterProps{
 			LogGroup: b.logs, MetricNamespace: new(namespace), MetricName: new(b.file.Name + "-" + a.name), MetricValue: new("1"), FilterPattern: awslogs.FilterPattern_Literal(new(pattern(a.events))),
 		})
 		metric := filter.Metric(sum(5))
 		shown = append(shown, metric)
-		b.alarm(a.name, a.says, metric, 1, awscloudwatch.TreatMissingData_NOT_BREACHING, tell)
+		b.alarm(a.name, a.says, metric, 1, awscloudwatch.TreatMissingData_NOT_BREACHING)
 	}
-	b.alarm("Errors", "the function failed", b.function.MetricErrors(sum(5)), 1, awscloudwatch.TreatMissingData_NOT_BREACHING, tell)
-	b.alarm("Throttles", "the function was not run because too many were running", b.function.MetricThrottles(sum(5)), 1, awscloudwatch.TreatMissingData_NOT_BREACHING, tell)
-	silent := b.alarm("Asleep", "the function has not run for 15 minutes: nothing reconciles", b.function.MetricInvocations(sum(15)), 1, awscloudwatch.TreatMissingData_BREACHING, tell)
+	b.alarm("Errors", "the function failed", b.function.MetricErrors(sum(5)), 1, awscloudwatch.TreatMissingData_NOT_BREACHING)
+	b.alarm("Throttles", "the function was not run because too many were running", b.function.MetricThrottles(sum(5)), 1, awscloudwatch.TreatMissingData_NOT_BREACHING)
+	silent := b.alarm("Asleep", "the function has not run for 15 minutes: nothing reconciles", b.function.MetricInvocations(sum(15)), 1, awscloudwatch.TreatMissingData_BREACHING)
 	silent.AddPropertyOverride(new("ComparisonOperator"), "LessThanThreshold")
 	if b.queue != nil {
 		depth := b.deadLetters.MetricApproximateNumberOfMessagesVisible(&awscloudwatch.MetricOptions{Period: awscdk.Duration_Minutes(new(5.0)), Statistic: new("Maximum")})
-		b.alarm("DeadLetters", "snapshots could not be handled five times", depth, 1, awscloudwatch.TreatMissingData_NOT_BREACHING, tell)
+		b.alarm("DeadLetters", "snapshots could not be handled five times", depth, 1, awscloudwatch.TreatMissingData_NOT_BREACHING)
 	}
 	if b.file.Dashboard {
-		awscloudwatch.NewDashboard(b.Stack, new("Dashboard"), &awscloudwatch.DashboardProps{Widgets: &[]*[]awscloudwatch.IWidget{{
+		awscloudwatch.NewDashboard(b.scope, new("Dashboard"), &awscloudwatch.DashboardProps{Widgets: &[]*[]awscloudwatch.IWidget{{
 			awscloudwatch.NewGraphWidget(&awscloudwatch.GraphWidgetProps{Title: new("Events"), Width: new(24.0), Left: &shown}),
 		}, {
 			awscloudwatch.NewGraphWidget(&awscloudwatch.GraphWidgetProps{
@@ -66,14 +66,14 @@ func (b *builder) watch() {
 }
 
 // alarm rings when a metric reaches a threshold.
-func (b *builder) alarm(name, says string, metric awscloudwatch.IMetric, threshold float64, missing awscloudwatch.TreatMissingData, tell awssns.ITopic) awscloudwatch.CfnAlarm {
-	a := awscloudwatch.NewAlarm(b.Stack, new(name+"Alarm"), &awscloudwatch.AlarmProps{
+func (b *builder) alarm(name, says string, metric awscloudwatch.IMetric, threshold float64, missing awscloudwatch.TreatMissingData) awscloudwatch.CfnAlarm {
+	a := awscloudwatch.NewAlarm(b.scope, new(name+"Alarm"), &awscloudwatch.AlarmProps{
 		AlarmDescription: new(b.file.Name + ": " + says + ". What to do: docs/aws.md#alarm-" + strings.ToLower(name)),
 		Metric:           metric, Threshold: new(threshold), EvaluationPeriods: new(1.0), TreatMissingData: missing,
 		ComparisonOperator: awscloudwatch.ComparisonOperator_GREATER_THAN_OR_EQUAL_TO_THRESHOLD,
 	})
-	if tell != nil {
-		a.AddAlarmAction(awscloudwatchactions.NewSnsAction(tell))
+	if b.topic != nil {
+		a.AddAlarmAction(awscloudwatchactions.NewSnsAction(b.topic))
 	}
 	return a.Node().DefaultChild().(awscloudwatch.CfnAlarm)
 }
@@ -94,12 +94,12 @@ func pattern(events []string) string {
 // listeners is the topic that alarms go to; nil if the stack's file names nobody.
 func (b *builder) listeners() awssns.ITopic {
 	if b.file.TopicARN != "" {
-		return awssns.Topic_FromTopicArn(b.Stack, new("Topic"), new(b.file.TopicARN))
+		return awssns.Topic_FromTopicArn(b.scope, new("Topic"), new(b.file.TopicARN))
 	}
 	if b.file.Email == "" {
 		return nil
 	}
-	topic := awssns.NewTopic(b.Stack, new("Alarms"), &awssns.TopicProps{EnforceSSL: new(true)})
+	topic := awssns.NewTopic(b.scope, new("Alarms"), &awssns.TopicProps{EnforceSSL: new(true)})
 	topic.AddSubscription(awssnssubscriptions.NewEmailSubscription(new(b.file.Email), nil))
 	topic.AddToResourcePolicy(awsiam.NewPolicyStatement(&awsiam.PolicyStatementProps{ // a topic with a policy of its own lets nobody in by default
 		Sid: new("AlarmsMaySpeak"), Actions: jsii.Strings("sns:Publish"), Resources: &[]*string{topic.TopicArn()},

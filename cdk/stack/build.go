@@ -16,7 +16,7 @@ import (
 var ErrBuild = errors.New("the function was not built")
 
 // Build makes the function's package in a directory: the Lambda binary, compiled from the source of this module in the folder root, and
-// its settings. The same source and settings make the same bytes, so that a deploy of what is deployed changes nothing.
+// its settings. What else is in the directory goes. The same source and settings make the same bytes, so that a deploy of what is deployed changes nothing.
 func Build(ctx context.Context, root, directory string, file stackfile.Stack) error {
 	if err := os.RemoveAll(directory); err != nil {
 		return err
@@ -37,7 +37,7 @@ func Build(ctx context.Context, root, directory string, file stackfile.Stack) er
 	build := exec.CommandContext(ctx, "go", "build", "-C", root, "-trimpath", "-buildvcs=false", "-ldflags", "-s -w -buildid=", "-tags", "lambda.norpc", "-o", binary, "./functions/aws") //nolint:gosec // both folders are the caller's own
 	build.Env = append(os.Environ(), "CGO_ENABLED=0", "GOOS=linux", "GOARCH=arm64", "GOFLAGS=", "GOWORK=off")
 	if out, err := build.CombinedOutput(); err != nil {
-		return fmt.Errorf("%w: %w: %s", ErrBuild, err, strings.TrimSpace(string(out)))
+		return fmt.Errorf("%w: want Go, and the source of this project in the folder %s, which has functions/aws: %w: %s", ErrBuild, root, err, strings.TrimSpace(string(out)))
 	}
 	return nil
 }

@@ -6,6 +6,8 @@ import (
 	"github.com/aws/aws-cdk-go/awscdk/v2/awsiam"
 	"github.com/aws/aws-cdk-go/awscdk/v2/awsroute53"
 	"github.com/aws/jsii-runtime-go"
+
+	"github.com/kube-iam-assume/kube-iam-assume/cdk/stackfile"
 )
 
 // What CloudFront calls its own policies and zone.
@@ -19,9 +21,9 @@ const (
 // distribute puts the documents behind the domain. Written out, because CDK's own construct lets the distribution read the whole bucket.
 func (b *builder) distribute() {
 	h := b.file.Hosting
-	access := awscloudfront.NewCfnOriginAccessControl(b.Stack, new("OriginAccess"), &awscloudfront.CfnOriginAccessControlProps{
+	access := awscloudfront.NewCfnOriginAccessControl(b.scope, new("OriginAccess"), &awscloudfront.CfnOriginAccessControlProps{
 		OriginAccessControlConfig: &awscloudfront.CfnOriginAccessControl_OriginAccessControlConfigProperty{
-			Name: new(b.file.Name + "-" + b.file.Region + "-documents"), OriginAccessControlOriginType: new("s3"),
+			Name: new(originAccessName(b.file)), OriginAccessControlOriginType: new("s3"),
 			SigningBehavior: new("always"), SigningProtocol: new("sigv4"),
 		},
 	})
@@ -46,7 +48,7 @@ func (b *builder) distribute() {
 		}
 		b.webhookHost = new(h.Domain)
 	}
-	distribution := awscloudfront.NewCfnDistribution(b.Stack, new("Distribution"), &awscloudfront.CfnDistributionProps{
+	distribution := awscloudfront.NewCfnDistribution(b.scope, new("Distribution"), &awscloudfront.CfnDistributionProps{
 		DistributionConfig: &awscloudfront.CfnDistribution_DistributionConfigProperty{
 			Enabled: new(true), Comment: new("OIDC documents of " + b.file.Name), Aliases: jsii.Strings(h.Domain), HttpVersion: new("http2and3"),
 			PriceClass: new("PriceClass_100"), Ipv6Enabled: new(true), Origins: origins, CacheBehaviors: behaviors,
@@ -68,11 +70,17 @@ func (b *builder) distribute() {
 	}))
 	b.readable = append(b.readable, distribution)
 	for _, kind := range []string{"A", "AAAA"} {
-		b.readable = append(b.readable, awsroute53.NewCfnRecordSet(b.Stack, new("Record"+kind), &awsroute53.CfnRecordSetProps{
+		b.readable = append(b.readable, awsroute53.NewCfnRecordSet(b.scope, new("Record"+kind), &awsroute53.CfnRecordSetProps{
 			Name: new(h.Domain + "."), Type: new(kind), HostedZoneId: new(h.HostedZoneID),
 			AliasTarget: &awsroute53.CfnRecordSet_AliasTargetProperty{DnsName: distribution.AttrDomainName(), HostedZoneId: new(zoneOfDistributions)},
 		}))
 	}
+}
+
+// originAccessName is unique in the account, which has one name space for all regions, and has at most 64 characters.
+func originAccessName(file stackfile.Stack) string {
+	rest := "-" + file.Region + "-documents"
+	return file.Name[:min(len(file.Name), 64-len(rest))] + rest
 }
 
 // errorsFor keeps CloudFront from remembering for long that a document was missing.

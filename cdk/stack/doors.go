@@ -40,7 +40,7 @@ func (b *builder) openDoors() {
 // openHTTPAPI needs no authorizer: who may speak is decided by the signatures of what is said, and one that trusted our own issuer would lock out
 // the very snapshot that announces a new key.
 func (b *builder) openHTTPAPI() {
-	api := awsapigatewayv2.NewHttpApi(b.Stack, new("Api"), &awsapigatewayv2.HttpApiProps{
+	api := awsapigatewayv2.NewHttpApi(b.scope, new("Api"), &awsapigatewayv2.HttpApiProps{
 		CreateDefaultStage: new(false), Description: new("takes snapshots of clusters' public keys"),
 	})
 	api.AddStage(new("Stage"), &awsapigatewayv2.HttpStageOptions{
@@ -57,10 +57,10 @@ func (b *builder) openHTTPAPI() {
 
 // openQueue: two batches at a time are enough, and fewer than two are not allowed. Order needs no care: an older snapshot is superseded.
 func (b *builder) openQueue() {
-	b.deadLetters = awssqs.NewQueue(b.Stack, new("DeadLetters"), &awssqs.QueueProps{
+	b.deadLetters = awssqs.NewQueue(b.scope, new("DeadLetters"), &awssqs.QueueProps{
 		EnforceSSL: new(true), Encryption: awssqs.QueueEncryption_SQS_MANAGED, RetentionPeriod: awscdk.Duration_Days(new(14.0)),
 	})
-	b.queue = awssqs.NewQueue(b.Stack, new("Queue"), &awssqs.QueueProps{
+	b.queue = awssqs.NewQueue(b.scope, new("Queue"), &awssqs.QueueProps{
 		EnforceSSL: new(true), Encryption: awssqs.QueueEncryption_SQS_MANAGED, RetentionPeriod: awscdk.Duration_Days(new(4.0)),
 		VisibilityTimeout: awscdk.Duration_Seconds(new(float64(6 * timeout))),
 		DeadLetterQueue:   &awssqs.DeadLetterQueue{Queue: b.deadLetters, MaxReceiveCount: new(5.0)},
@@ -72,7 +72,7 @@ func (b *builder) openQueue() {
 
 // schedule reconciles every five minutes, by a role that can do nothing else.
 func (b *builder) schedule() {
-	role := awsiam.NewRole(b.Stack, new("ScheduleRole"), &awsiam.RoleProps{
+	role := awsiam.NewRole(b.scope, new("ScheduleRole"), &awsiam.RoleProps{
 		AssumedBy: awsiam.NewServicePrincipal(new("scheduler.amazonaws.com"), &awsiam.ServicePrincipalOpts{
 			Conditions: &map[string]any{"StringEquals": map[string]any{"aws:SourceAccount": b.file.Account}},
 		}),
@@ -80,7 +80,7 @@ func (b *builder) schedule() {
 			Statements: &[]awsiam.PolicyStatement{allow(jsii.Strings("lambda:InvokeFunction"), &[]*string{b.function.FunctionArn()})},
 		})},
 	})
-	awsscheduler.NewCfnSchedule(b.Stack, new("Schedule"), &awsscheduler.CfnScheduleProps{
+	awsscheduler.NewCfnSchedule(b.scope, new("Schedule"), &awsscheduler.CfnScheduleProps{
 		Description: new("reconcile: retention, repairs, a look from outside"), ScheduleExpression: new("rate(5 minutes)"),
 		FlexibleTimeWindow: &awsscheduler.CfnSchedule_FlexibleTimeWindowProperty{Mode: new("OFF")},
 		Target: &awsscheduler.CfnSchedule_TargetProperty{

@@ -9,10 +9,21 @@ import (
 	"github.com/kube-iam-assume/kube-iam-assume/cdk/stackfile"
 )
 
+// removal is the order that leaves no workload without credentials, and no name for somebody else to take.
+const removal = "take AWS_ROLE_ARN from the workloads; point the API servers back at their own issuer and wait for the longest token; uninstall the exporters; " +
+	"turn termination protection off and run cdk destroy; delete both buckets when nothing trusts the issuers any more. See docs/aws.md#taking-it-away"
+
+// tellOperators outputs what is asked for when something is wrong.
+func (b *builder) tellOperators() {
+	b.output(b.scope, "FunctionName", "the operator's door: aws lambda invoke", b.function.FunctionName())
+	b.output(b.scope, "LogGroupName", "where the function says what it did", b.logs.LogGroupName())
+	b.output(b.scope, "DocumentsBucket", "what the world reads; stays when the stack goes", b.documents.BucketName())
+	b.output(b.scope, "PrivateBucket", "the state and the log; stays when the stack goes", b.private.BucketName())
+	b.output(b.scope, "Removal", "how to take it away, in this order", new(removal))
+}
+
 // tellExporters outputs what each cluster's exporter needs to be told, as the values of its chart, and makes its role for the queue.
 func (b *builder) tellExporters() {
-	b.output(b.Stack, "FunctionName", "the operator's door: aws lambda invoke", b.function.FunctionName())
-	b.output(b.Stack, "LogGroupName", "where the function says what it did", b.logs.LogGroupName())
 	for _, c := range b.file.Clusters {
 		destination := map[string]any{"publisher": b.file.PublisherName()}
 		if b.webhookHost != nil {
@@ -21,8 +32,8 @@ func (b *builder) tellExporters() {
 		if b.queue != nil {
 			destination["sqs"] = map[string]any{"url": b.queue.QueueUrl(), "region": b.file.Region, "roleARN": b.exporterRole(c)}
 		}
-		b.output(b.Stack, "Exporter-"+c.ID, "the exporter's values in cluster "+c.ID, b.ToJsonString(map[string]any{
-			"cluster": c.ID, "issuer": c.Issuer, "destinations": []any{destination},
+		b.output(b.scope, "Exporter-"+c.ID, "the exporter's values in cluster "+c.ID, awscdk.Stack_Of(b.scope).ToJsonString(map[string]any{
+			"cluster": c.ID, "issuer": c.Issuer, "serviceAccount": c.ExporterServiceAccount, "destinations": []any{destination},
 		}, nil))
 	}
 }
@@ -30,7 +41,7 @@ func (b *builder) tellExporters() {
 // exporterRole may send to the queue, and nothing else.
 func (b *builder) exporterRole(c stackfile.Cluster) *string {
 	namespace, name, _ := strings.Cut(c.ExporterServiceAccount, "/")
-	role := awsiam.NewCfnRole(b.Stack, new("ExporterRole-"+c.ID), &awsiam.CfnRoleProps{
+	role := awsiam.NewCfnRole(b.scope, new("ExporterRole-"+c.ID), &awsiam.CfnRoleProps{
 		Description:              new("the exporter of cluster " + c.ID),
 		AssumeRolePolicyDocument: b.file.Trust([]stackfile.Cluster{c}, namespace, name),
 		Policies: []any{&awsiam.CfnRole_PolicyProperty{PolicyName: new("send"), PolicyDocument: map[string]any{

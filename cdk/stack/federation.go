@@ -18,7 +18,8 @@ import (
 // federation is who trusts the issuers.
 type federation struct {
 	providers map[string]awsiam.CfnOIDCProvider // by cluster ID
-	roles     constructs.Construct              // of workloads: a scope of their own, in which IDs that differ only in hyphens differ
+	roles     constructs.Construct              // the scope of workloads' roles, in which IDs that differ only in hyphens differ
+	workloads map[string]awsiam.CfnRole         // those roles, by service account
 }
 
 // publishFirst is the deploy's own step: the function publishes the enrolled keys, and answers when the world can read them.
@@ -33,7 +34,7 @@ func (b *builder) publishFirst() constructs.IConstruct {
 	for _, c := range b.file.Clusters {
 		issuers = append(issuers, c.Issuer)
 	}
-	first := awscdk.NewCustomResource(b.Stack, new("FirstPublication"), &awscdk.CustomResourceProps{
+	first := awscdk.NewCustomResource(b.scope, new("FirstPublication"), &awscdk.CustomResourceProps{
 		ServiceToken: b.function.FunctionArn(), ResourceType: new("Custom::KubeIamAssumeDocuments"),
 		ServiceTimeout: awscdk.Duration_Seconds(new(2.0 * timeout)),
 		Properties:     &map[string]any{"Settings": hex.EncodeToString(digest.Sum(nil)), "Issuers": issuers},
@@ -46,8 +47,9 @@ func (b *builder) publishFirst() constructs.IConstruct {
 
 // federate makes an identity provider for every cluster, after the documents are readable, and the roles that trust them.
 func (b *builder) federate(published constructs.IConstruct) {
-	b.providers, b.roles = map[string]awsiam.CfnOIDCProvider{}, constructs.NewConstruct(b.Stack, new("Roles"))
-	scope := constructs.NewConstruct(b.Stack, new("Providers"))
+	b.providers, b.workloads = map[string]awsiam.CfnOIDCProvider{}, map[string]awsiam.CfnRole{}
+	b.roles = constructs.NewConstruct(b.scope, new("Roles"))
+	scope := constructs.NewConstruct(b.scope, new("Providers"))
 	for _, c := range b.file.Clusters {
 		provider := awsiam.NewCfnOIDCProvider(scope, new(c.ID), &awsiam.CfnOIDCProviderProps{
 			Url: new(c.Issuer), ClientIdList: jsii.Strings(stackfile.Audience),
@@ -56,7 +58,7 @@ func (b *builder) federate(published constructs.IConstruct) {
 			provider.Node().AddDependency(published)
 		}
 		b.providers[c.ID] = provider
-		b.output(b.Stack, "Issuer-"+c.ID, "the issuer of "+c.ID+", for --service-account-issuer", new(c.Issuer))
+		b.output(b.scope, "Issuer-"+c.ID, "the issuer of "+c.ID+", for --service-account-issuer", new(c.Issuer))
 	}
 	for _, role := range b.file.Roles {
 		if !role.PerCluster {
@@ -89,6 +91,7 @@ func (b *builder) workloadRole(id string, role stackfile.Role, clusters []stackf
 		props.ManagedPolicyArns = &arns
 	}
 	made := awsiam.NewCfnRole(b.roles, new(id), props)
+	b.workloads[strings.ReplaceAll(id, ":", "/")] = made
 	for _, c := range clusters {
 		made.Node().AddDependency(b.providers[c.ID])
 	}

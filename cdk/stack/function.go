@@ -18,10 +18,10 @@ type publisher struct {
 }
 
 func (b *builder) makeFunction(pack string) {
-	b.logs = awslogs.NewLogGroup(b.Stack, new("Logs"), &awslogs.LogGroupProps{
+	b.logs = awslogs.NewLogGroup(b.scope, new("Logs"), &awslogs.LogGroupProps{
 		Retention: retentions[b.file.LogRetentionDays], RemovalPolicy: awscdk.RemovalPolicy_RETAIN,
 	})
-	b.role = awsiam.NewRole(b.Stack, new("FunctionRole"), &awsiam.RoleProps{
+	b.role = awsiam.NewRole(b.scope, new("FunctionRole"), &awsiam.RoleProps{
 		AssumedBy:      awsiam.NewServicePrincipal(new("lambda.amazonaws.com"), nil),
 		Description:    new("writes the documents, the state and the log; has no right to delete anything"),
 		InlinePolicies: &map[string]awsiam.PolicyDocument{"publish": b.rights()},
@@ -36,7 +36,7 @@ func (b *builder) makeFunction(pack string) {
 	if n := b.file.ReservedConcurrency; n > 0 {
 		props.ReservedConcurrentExecutions = new(float64(n))
 	}
-	b.function = awslambda.NewFunction(b.Stack, new("Function"), props)
+	b.function = awslambda.NewFunction(b.scope, new("Function"), props)
 }
 
 // rights are the function's, written out. ListBucket makes S3 answer "no such object" instead of "denied". The log has a record for each

@@ -13,9 +13,11 @@ import (
 	"github.com/aws/aws-cdk-go/awscdk/v2/assertions"
 	"github.com/aws/aws-cdk-go/awscdk/v2/awsiam"
 	"github.com/aws/aws-cdk-go/awscdk/v2/awssqs"
+	"github.com/aws/aws-cdk-go/awscdk/v2/cxapi"
 	"github.com/cdklabs/cdk-nag-go/cdknag/v2"
 
 	"github.com/kube-iam-assume/kube-iam-assume/cdk/stack"
+	"github.com/kube-iam-assume/kube-iam-assume/cdk/stackfile"
 )
 
 // accepted are the findings of cdk-nag's AwsSolutions that stay, each with the reason. The pattern is matched with "RULE at PATH".
@@ -99,10 +101,7 @@ func findings(s awscdk.Stack) []string {
 // CDK runs CloudFormation's own schema and rules on every template it makes, and reports beside it.
 func TestValidator(t *testing.T) {
 	for _, mode := range modes {
-		app := stack.NewApp()
-		file := load(t, mode)
-		stack.New(app, file, pack(t, file))
-		if found := validated(t, app); found != "[]" {
+		if _, found := validatedTemplate(t, load(t, mode)); found != "[]" {
 			t.Errorf("%s: %s", mode, found)
 		}
 	}
@@ -110,14 +109,25 @@ func TestValidator(t *testing.T) {
 	file := load(t, "bucket")
 	s := stack.New(app, file, pack(t, file))
 	awscdk.NewCfnResource(s, new("Broken"), &awscdk.CfnResourceProps{Type: new("AWS::SQS::Queue"), Properties: &map[string]any{"VisibilityTimeout": 99999}})
-	if found := validated(t, app); !strings.Contains(found, "VisibilityTimeout") {
+	if found := report(t, app.Synth(nil)); !strings.Contains(found, "VisibilityTimeout") {
 		t.Errorf("a broken queue is not seen: %s", found)
 	}
 }
 
-func validated(t *testing.T, app awscdk.App) string {
+// validatedTemplate is the template of some settings, and what CloudFormation's rules say about it.
+func validatedTemplate(t *testing.T, file stackfile.Stack) (made template, found string) {
 	t.Helper()
-	data, err := os.ReadFile(filepath.Join(*app.Synth(nil).Directory(), "validation-report.json"))
+	app := stack.NewApp()
+	s := stack.New(app, file, pack(t, file))
+	if err := json.Unmarshal(templateOf(t, app, s), &made); err != nil {
+		t.Fatal(err)
+	}
+	return made, report(t, app.Synth(nil))
+}
+
+func report(t *testing.T, assembly cxapi.CloudAssembly) string {
+	t.Helper()
+	data, err := os.ReadFile(filepath.Join(*assembly.Directory(), "validation-report.json"))
 	if err != nil {
 		t.Fatal(err)
 	}

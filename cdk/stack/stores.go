@@ -24,6 +24,8 @@ func (b *builder) makeStores() {
 	}
 	private := *documents
 	if b.isPublic() {
+		// Its name is fixed: a first deploy that fails must not leave the empty bucket in the way of the second.
+		documents.RemovalPolicy = awscdk.RemovalPolicy_RETAIN_ON_UPDATE_OR_DELETE
 		documents.BlockPublicAccess = awss3.NewBlockPublicAccess(&awss3.BlockPublicAccessOptions{
 			BlockPublicAcls: new(true), IgnorePublicAcls: new(true), BlockPublicPolicy: new(false), RestrictPublicBuckets: new(false),
 		})
@@ -34,9 +36,13 @@ func (b *builder) makeStores() {
 	case h.BucketName != "":
 		documents.BucketName = new(h.BucketName)
 	}
-	b.documents = awss3.NewBucket(b.Stack, new("Documents"), documents)
-	b.private = awss3.NewBucket(b.Stack, new("Private"), &private)
+	b.documents = awss3.NewBucket(b.scope, new("Documents"), documents)
+	b.private = awss3.NewBucket(b.scope, new("Private"), &private)
 }
+
+// blocked is said at every synthesis, because CloudFormation's own words for it are only "Access Denied".
+const blocked = "If the deploy stops at this bucket's policy with Access Denied, S3 Block Public Access is on for the account or the organization " +
+	"(BlockPublicPolicy, RestrictPublicBuckets): turn these two off for the account, or choose hosting: {cloudFront: ...}, which needs no public bucket"
 
 func (b *builder) isPublic() bool {
 	return b.file.Hosting.BucketPrefix != "" || b.file.Hosting.BucketName != ""
@@ -59,6 +65,7 @@ func (b *builder) limitStores() {
 			Sid: new("TheWorldReadsTheDocuments"), Principals: everybody(), Actions: jsii.Strings("s3:GetObject"), Resources: b.documentARNs(),
 		}))
 		b.readable = append(b.readable, b.documents.Policy())
+		awscdk.Annotations_Of(b.documents).AddInfoV2(new("kube-iam-assume:block-public-access"), new(blocked))
 	} else {
 		b.distribute()
 	}

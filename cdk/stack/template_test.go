@@ -30,6 +30,7 @@ var modes = []string{"bucket", "cloudfront", "existing"}
 type template struct {
 	Resources map[string]*resource
 	Outputs   map[string]any
+	silent    bool // the settings name nobody to tell of alarms
 }
 
 type resource struct {

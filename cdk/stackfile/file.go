@@ -176,7 +176,11 @@ func (r reader) clusters(fsys fs.FS, s Stack) ([]Cluster, map[string][]byte, err
 		if i := slices.IndexFunc(all, func(other Cluster) bool { return alphanumeric(other.ID) == alphanumeric(c.ID) }); i >= 0 {
 			return nil, nil, r.Errorf(at, "clusters %q and %q differ only in hyphens, which names in CloudFormation don't have: give one another ID", all[i].ID, c.ID)
 		}
-		all = append(all, Cluster{Cluster: c, Issuer: s.Hosting.URL + "/" + c.ID})
+		issuer := s.Hosting.URL + "/" + c.ID
+		if len(issuer) > maxIssuer {
+			return nil, nil, r.Errorf([]any{"hosting"}, "issuer %s has %d characters, IAM takes %d: give a shorter host or cluster ID", issuer, len(issuer), maxIssuer)
+		}
+		all = append(all, Cluster{Cluster: c, Issuer: issuer})
 		files[path.Join("clusters", entry.Name())] = data
 	}
 	if len(all) == 0 {
@@ -184,6 +188,9 @@ func (r reader) clusters(fsys fs.FS, s Stack) ([]Cluster, map[string][]byte, err
 	}
 	return all, files, nil
 }
+
+// maxIssuer is the longest URL of an identity provider (API reference of IAM, CreateOpenIDConnectProvider).
+const maxIssuer = 255
 
 func alphanumeric(id string) string { return strings.ReplaceAll(id, "-", "") }
 
@@ -203,10 +210,8 @@ func (r reader) roles(s Stack) ([]Role, error) {
 		if role.InlinePolicies, err = r.inline(at("inlinePolicies"), f.InlinePolicies); err != nil {
 			return nil, err
 		}
-		for j, arn := range f.ManagedPolicies {
-			if !managedPolicy.MatchString(arn) {
-				return nil, r.Errorf(append(at("managedPolicies"), j), "managed policy %q: want its ARN, arn:aws:iam::ACCOUNT:policy/NAME, without wildcards", arn)
-			}
+		if err := r.managed(at("managedPolicies"), f.ManagedPolicies); err != nil {
+			return nil, err
 		}
 		if slices.ContainsFunc(all, func(other Role) bool { return other.Namespace == namespace && other.Name == name }) {
 			return nil, r.Errorf(at("serviceAccount"), "service account %s is listed twice: put its policies and clusters under one", f.ServiceAccount)
@@ -232,9 +237,24 @@ func (r reader) chosen(at []any, chosen selection, s Stack) ([]Cluster, error) {
 		if k < 0 {
 			return nil, r.Errorf(append(at, j), "cluster %q has no file in %s", id, r.Clusters.Directory)
 		}
+		if slices.Contains(chosen.ids[:j], id) {
+			return nil, r.Errorf(append(at, j), "cluster %q is listed twice", id)
+		}
 		clusters = append(clusters, s.Clusters[k])
 	}
 	return clusters, nil
+}
+
+func (r reader) managed(at []any, arns []string) error {
+	for j, arn := range arns {
+		if !managedPolicy.MatchString(arn) {
+			return r.Errorf(append(at, j), "managed policy %q: want its ARN, arn:aws:iam::ACCOUNT:policy/NAME, without wildcards", arn)
+		}
+		if slices.Contains(arns[:j], arn) {
+			return r.Errorf(append(at, j), "managed policy %s is listed twice", arn)
+		}
+	}
+	return nil
 }
 
 func (r reader) inline(at []any, policies []map[string]any) ([]Policy, error) {
@@ -244,6 +264,9 @@ func (r reader) inline(at []any, policies []map[string]any) ([]Policy, error) {
 		document, isObject := p["document"].(map[string]any)
 		if !isText || !isObject || len(p) != 2 || !policyName.MatchString(name) {
 			return nil, r.Errorf(append(at, j), "inline policy: want a name of letters, digits and + = , . @ _ -, and a document with Version and Statement")
+		}
+		if slices.ContainsFunc(all, func(other Policy) bool { return other.Name == name }) {
+			return nil, r.Errorf(append(at, j), "inline policy %q is listed twice: put both statements into one, or give one another name", name)
 		}
 		all = append(all, Policy{Name: name, Document: document})
 	}

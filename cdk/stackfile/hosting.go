@@ -24,7 +24,7 @@ func (r reader) hosting(s Stack) (Hosting, error) {
 	case f.Bucket != nil:
 		return r.bucket(s, *f.Bucket)
 	case f.CloudFront != nil:
-		return r.cloudFront(*f.CloudFront)
+		return r.cloudFront(s, *f.CloudFront)
 	}
 	return r.existing(f.Existing)
 }
@@ -63,10 +63,12 @@ func URLSuffix(region string) string {
 	return "amazonaws.com"
 }
 
-func (r reader) cloudFront(f cloudFrontFile) (Hosting, error) {
+func (r reader) cloudFront(s Stack, f cloudFrontFile) (Hosting, error) {
 	at := func(field string) []any { return []any{"hosting", "cloudFront", field} }
 	h := Hosting{URL: "https://" + f.Domain, Domain: f.Domain, CertificateARN: f.CertificateARN, HostedZoneID: f.HostedZoneID}
 	switch {
+	case Partition(s.Region) != "aws":
+		return h, r.Errorf([]any{"hosting", "cloudFront"}, "region %s has no CloudFront beside it: use bucket", s.Region)
 	case !domain.MatchString(f.Domain):
 		return h, r.Errorf(at("domain"), "domain %q: want a host name such as oidc.example.com, in lower case", f.Domain)
 	case !certificateARN.MatchString(f.CertificateARN):
@@ -78,9 +80,33 @@ func (r reader) cloudFront(f cloudFrontFile) (Hosting, error) {
 }
 
 func (r reader) existing(base string) (Hosting, error) {
+	if line := r.publisherOnly(); line != nil {
+		return Hosting{}, r.Errorf(line, "%v has no effect where hosting is existing, which makes identity providers and roles only: take it out", line[0])
+	}
 	u, err := url.Parse(base)
-	if err != nil || u.Scheme != "https" || u.Host == "" || u.User != nil || u.RawQuery != "" || u.Fragment != "" || strings.HasSuffix(base, "/") {
-		return Hosting{}, r.Errorf([]any{"hosting", "existing"}, "issuer host %q: want https://HOST or https://HOST/PATH without a trailing slash; the clusters' IDs are added to it", base)
+	if err != nil || u.Scheme != "https" || !domain.MatchString(u.Host) || base != strings.ToLower(base) || u.User != nil || u.RawQuery != "" || u.Fragment != "" || strings.HasSuffix(base, "/") {
+		return Hosting{}, r.Errorf([]any{"hosting", "existing"}, "issuer host %q: want https://HOST or https://HOST/PATH in lower case, without a port and a trailing slash; the clusters' IDs are added to it", base)
 	}
 	return Hosting{URL: base, Existing: true}, nil
+}
+
+// publisherOnly is the first field that is given though there is no publisher to follow it; nil if there is none.
+func (r reader) publisherOnly() []any {
+	for _, field := range []struct {
+		name  string
+		given bool
+	}{
+		{"retention", r.Retention != nil},
+		{"webhook", r.Webhook != ""},
+		{"queue", r.Queue != nil},
+		{"alarms", r.Alarms != alarmsFile{}},
+		{"logs", r.Logs.RetentionDays != 0},
+		{"dashboard", r.Dashboard},
+		{"reservedConcurrency", r.ReservedConcurrency != 0},
+	} {
+		if field.given {
+			return []any{field.name}
+		}
+	}
+	return nil
 }

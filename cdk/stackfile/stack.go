@@ -40,7 +40,7 @@ type Stack struct {
 	Roles                 []Role
 	Webhook               Webhook
 	Queue                 bool
-	Email, TopicARN       string // who is told of alarms; none, one or both
+	Email, TopicARN       string // who is told of alarms; at most one
 	LogRetentionDays      int
 	Dashboard             bool
 	ReservedConcurrency   int // 0 for none
@@ -167,6 +167,7 @@ func (r reader) check(s Stack) error {
 		},
 		{s.Queue || s.Webhook != NoWebhook, []any{"webhook"}, "neither webhook nor queue: no snapshot could come in", nil},
 		{s.Email == "" || email.MatchString(s.Email), []any{"alarms", "email"}, "e-mail address %q", []any{s.Email}},
+		{s.Email == "" || s.TopicARN == "", []any{"alarms"}, "want email or topicARN, not both: a topic of your own can have the address as a subscriber", nil},
 		{s.TopicARN == "" || topicARN.MatchString(s.TopicARN), []any{"alarms", "topicARN"}, "topic %q: want the ARN of an SNS topic", []any{s.TopicARN}},
 		{
 			slices.Contains(logRetentions, s.LogRetentionDays),

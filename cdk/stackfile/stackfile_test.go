@@ -68,11 +68,12 @@ func TestTrust(t *testing.T) {
 	}
 }
 
-// Every refusal names the line, what is wrong, and what to write instead.
+// bad is a good file with a change for which it is refused.
+type bad struct{ name, old, new, want string }
+
 func TestBad(t *testing.T) {
 	t.Parallel()
-	good := string(must(os.ReadFile("testdata/bucket.yaml")))
-	for _, c := range []struct{ name, old, new, want string }{
+	refused(t, "bucket.yaml", []bad{
 		{"unknown field", "dashboard: true", "dashbord: true", `stack.yaml:19: invalid settings: unknown field "dashbord"`},
 		{"duplicate field", "dashboard: true", "name: other", `also on line 3`},
 		{"short account", `"111122223333"`, `"1111"`, "want 12 digits"},
@@ -84,8 +85,7 @@ func TestBad(t *testing.T) {
 		{"name where a prefix can be", "prefix: oidc", "name: my-oidc", "write prefix instead of name"},
 		{"prefix and name", "prefix: oidc", "prefix: oidc, name: oidc", "want a prefix, or a name"},
 		{"no account-regional names", "region: eu-central-1", "region: me-south-1", "no account-regional bucket names"},
-		{"existing with a slash", "{bucket: {prefix: oidc}}", "{existing: https://a.example.com/}", "without a trailing slash"},
-		{"existing in plain text", "{bucket: {prefix: oidc}}", "{existing: http://a.example.com}", "want https://HOST"},
+		{"CloudFront in China", "region: eu-central-1\nhosting: {bucket: {prefix: oidc}}", "region: cn-north-1\nhosting: {cloudFront: {domain: a.example.com}}", "no CloudFront beside it"},
 		{"certificate elsewhere", "{bucket: {prefix: oidc}}", "{cloudFront: {domain: a.example.com, certificateARN: 'arn:aws:acm:eu-central-1:111122223333:certificate/a', hostedZoneID: Z1}}", "in us-east-1"},
 		{"domain", "{bucket: {prefix: oidc}}", "{cloudFront: {domain: localhost, certificateARN: a, hostedZoneID: Z1}}", `domain "localhost"`},
 		{"zone", "{bucket: {prefix: oidc}}", "{cloudFront: {domain: a.example.com, certificateARN: 'arn:aws:acm:us-east-1:111122223333:certificate/a', hostedZoneID: example.com}}", "Route 53"},
@@ -93,21 +93,51 @@ func TestBad(t *testing.T) {
 		{"wildcard in a name", "production/payments", `production/*`, "a wildcard would hand the role"},
 		{"wildcard in a namespace", "production/payments", `"*/payments"`, "stack.yaml:9"},
 		{"unknown cluster", "[prod-eu1, prod-us1]", "[prod-eu1, prod-ap1]", `stack.yaml:13: invalid settings: cluster "prod-ap1" has no file`},
+		{"cluster twice", "[prod-eu1, prod-us1]", "[prod-eu1, prod-eu1]", `cluster "prod-eu1" is listed twice`},
 		{"no cluster", "clusters: all", "clusters: []", "the role names no clusters"},
 		{"clusters as text", "clusters: all", "clusters: some", "want a list of cluster IDs, or all"},
 		{"managed policy", "arn:aws:iam::111122223333:policy/payments", "payments", "want its ARN"},
 		{"managed policy with a wildcard", "policy/payments", `policy/*`, "without wildcards"},
+		{"managed policy twice", "[arn:aws:iam::111122223333:policy/payments]", "[arn:aws:iam::111122223333:policy/payments, arn:aws:iam::111122223333:policy/payments]", "listed twice"},
+		{"inline policy twice", "  inlinePolicies:\n", "  inlinePolicies:\n  - {name: read, document: {}}\n", `inline policy "read" is listed twice`},
 		{"inline policy", "name: read\n", "nam: read\n", "inline policy: want a name"},
 		{"account twice", "production/reports", "production/payments", "listed twice"},
 		{"e-mail", "oncall@example.com", "oncall", "e-mail address"},
 		{"topic", "email: oncall@example.com", "topicARN: oncall", "ARN of an SNS topic"},
+		{"e-mail and topic", "email: oncall@example.com", "email: oncall@example.com, topicARN: 'arn:aws:sns:eu-central-1:111122223333:oncall'", "not both"},
 		{"webhook", "dashboard: true", "webhook: telnet", "want httpAPI, functionURL or none"},
 		{"no door", "dashboard: true", "webhook: none\nqueue: false", "no snapshot could come in"},
 		{"log days", "dashboard: true", "logs: {retentionDays: 42}", "CloudWatch Logs knows"},
 		{"concurrency", "dashboard: true", "reservedConcurrency: 1", "want 5 or more"},
 		{"retention", "dashboard: true", "retention: -1h", "longer than the longest token"},
 		{"kind", "kind: AWSStack", "kind: Stack", `kind is "Stack", want "AWSStack"`},
-	} {
+	})
+}
+
+func TestBadExisting(t *testing.T) {
+	t.Parallel()
+	refused(t, "existing.yaml", []bad{
+		{"a slash", "https://oidc.example.com", "https://oidc.example.com/", "without a port and a trailing slash"},
+		{"a port", "https://oidc.example.com", "https://oidc.example.com:8443", "without a port"},
+		{"a pattern", "https://oidc.example.com", "https://*.example.com", "want https://HOST"},
+		{"capitals", "https://oidc.example.com", "https://OIDC.example.com", "in lower case"},
+		{"plain text", "https://oidc.example.com", "http://oidc.example.com", "want https://HOST"},
+		{"what IAM does not take", "https://oidc.example.com", "https://oidc.example.com/" + strings.Repeat("a", 230), "IAM takes 255"},
+		{"retention", "roles:", "retention: 48h\nroles:", "stack.yaml:8: invalid settings: retention has no effect"},
+		{"webhook", "roles:", "webhook: httpAPI\nroles:", "webhook has no effect"},
+		{"queue", "roles:", "queue: true\nroles:", "queue has no effect"},
+		{"alarms", "roles:", "alarms: {email: oncall@example.com}\nroles:", "alarms has no effect"},
+		{"logs", "roles:", "logs: {retentionDays: 90}\nroles:", "logs has no effect"},
+		{"dashboard", "roles:", "dashboard: true\nroles:", "dashboard has no effect"},
+		{"concurrency", "roles:", "reservedConcurrency: 5\nroles:", "reservedConcurrency has no effect"},
+	})
+}
+
+// refused: every refusal names the line, what is wrong, and what to write instead.
+func refused(t *testing.T, file string, changes []bad) {
+	t.Helper()
+	good := string(must(os.ReadFile("testdata/" + file)))
+	for _, c := range changes {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
 			if !strings.Contains(good, c.old) {
