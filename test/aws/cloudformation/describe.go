@@ -187,3 +187,9 @@ func (d *Double) deleteStack(parameters url.Values) (any, error) {
 	d.running.Go(func() { d.destroy(s) })
 	return struct{}{}, nil
 }
+
+// Unprotect lets a stack be deleted, as `aws cloudformation update-termination-protection` does.
+func (d *Double) Unprotect(stack string) error {
+	_, err := d.updateTerminationProtection(url.Values{"StackName": {stack}, "EnableTerminationProtection": {"false"}})
+	return err
+}

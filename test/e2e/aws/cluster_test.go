@@ -21,7 +21,7 @@ const (
 	clusterID = "prod-eu1"
 	issuer    = "https://oidc-" + aws.AccountID + "-" + region + "-an.s3." + domain + "/" + clusterID
 	audience  = "sts.amazonaws.com"
-	patience  = 90 * time.Second
+	patience  = 30 * time.Second
 )
 
 // newCluster starts a real API server with the issuer that the stack will publish, and the accounts of exporter and workload.
@@ -76,13 +76,21 @@ func (c *cloud) exporter(cluster *kube.Cluster, output, only string) *exporter {
 		c.Fatalf("the stack's output for the exporter: %v: %s", err, output)
 	}
 	destination := map[string]any{"publisher": values.Destinations[0]["publisher"], only: values.Destinations[0][only]}
+	folder := c.TempDir()
+	if queue, ok := destination["sqs"].(map[string]any); ok { // what a second projected volume holds
+		file := filepath.Join(folder, "aws-token")
+		token := cluster.Token(c.T, 0, "kube-iam-assume", "cluster-exporter", []string{audience}, 3600)
+		if err := os.WriteFile(file, []byte(token), 0o600); err != nil {
+			c.Fatal(err)
+		}
+		queue["tokenFile"] = file
+	}
 	port := strings.TrimPrefix(cluster.Endpoints()[0], "198.51.100.1:")
 	settings, err := json.Marshal(map[string]any{ // JSON is YAML
 		"apiVersion": "config.kube-iam-assume.dev/v1alpha1", "kind": "Exporter", "cluster": values.Cluster, "issuer": values.Issuer,
 		"pollInterval": "1s", "heartbeatInterval": "10s", "destinations": []any{destination},
 		"apiServers": map[string]any{"addresses": []string{"127.0.0.1:" + port}},
 	})
-	folder := c.TempDir()
 	file := filepath.Join(folder, "exporter.yaml")
 	if err == nil {
 		err = os.WriteFile(file, settings, 0o600)

@@ -29,7 +29,7 @@ func TestFromNothingToAPod(t *testing.T) {
 	a, b := kube.NewKey(t, kube.RSA2048), kube.NewKey(t, kube.P256)
 	cluster := newCluster(t, kube.Keys{Sign: a})
 	d := c.newDeployment()
-	d.settings("queue: false", "retention: 3s", roles)
+	d.settings("retention: 3s", roles)
 	d.write("clusters/"+clusterID+".yaml", enrolled(t, cluster))
 	outputs := d.deploy()
 	role, function := d.role(outputs), outputs["FunctionName"]
@@ -43,8 +43,14 @@ func TestFromNothingToAPod(t *testing.T) {
 	c.refused("another service account", role, token("other", audience))
 	c.refused("another audience", role, token("payments", "vault"))
 
-	exporter := c.exporter(cluster, outputs["Exporter"+strings.ReplaceAll(clusterID, "-", "")], "webhook")
+	// The exporter on the stack's outputs: first by webhook, then by queue, logged in with its own token.
+	output := outputs["Exporter"+strings.ReplaceAll(clusterID, "-", "")]
+	exporter := c.exporter(cluster, output, "webhook")
 	c.logged(function, 0, "snapshot.accepted", "attested")
+	exporter.Stop()
+	sofar := len(c.account.Log(function))
+	exporter = c.exporter(cluster, output, "sqs")
+	c.logged(function, sofar, "snapshot.accepted", "attested")
 
 	server := cluster.Servers[0]
 	server.Restart(t, kube.Config{Issuers: []string{issuer}, Keys: kube.Keys{Sign: a, Verify: []*kube.Key{a, b}}})

@@ -4,12 +4,15 @@ package aws_test
 
 import (
 	"encoding/json"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
 
+	"github.com/kube-iam-assume/kube-iam-assume/shared/jwks"
 	"github.com/kube-iam-assume/kube-iam-assume/test/aws"
 	"github.com/kube-iam-assume/kube-iam-assume/test/aws/cloudformation/cdkcli"
+	"github.com/kube-iam-assume/kube-iam-assume/test/kube"
 )
 
 // deployment is a folder with stack.yaml and clusters/, and the command line that deploys it.
@@ -49,6 +52,23 @@ func (d *deployment) write(name, content string) {
 	}
 }
 
+func (d *deployment) read(name string) string {
+	d.Helper()
+	content, err := os.ReadFile(filepath.Join(d.folder, name))
+	if err != nil {
+		d.Fatal(err)
+	}
+	return string(content)
+}
+
+// remove takes a cluster's file away.
+func (d *deployment) remove(id string) {
+	d.Helper()
+	if err := os.Remove(filepath.Join(d.folder, "clusters", id+".yaml")); err != nil {
+		d.Fatal(err)
+	}
+}
+
 // settings writes stack.yaml with further lines.
 func (d *deployment) settings(more ...string) {
 	d.write("stack.yaml", `apiVersion: config.kube-iam-assume.dev/v1alpha1
@@ -59,6 +79,38 @@ region: `+region+`
 hosting: {bucket: {prefix: oidc}}
 clusters: {directory: clusters/}
 `+strings.Join(more, "\n")+"\n")
+}
+
+// enroll writes the file of a cluster that has a key.
+func (d *deployment) enroll(id string, generation int, key *kube.Key, more ...string) {
+	d.Helper()
+	public, err := jwks.New(key.Public())
+	if err != nil {
+		d.Fatal(err)
+	}
+	d.write("clusters/"+id+".yaml", fmt.Sprintf(`apiVersion: config.kube-iam-assume.dev/v1alpha1
+kind: Cluster
+id: %s
+generation: %d
+exporterServiceAccount: kube-iam-assume/cluster-exporter
+bootstrapKeys: %s
+%s
+`, id, generation, jwks.Set{public}.Canonical(), strings.Join(more, "\n")))
+}
+
+// refused wants a deploy to fail, and the command line to say each of the words.
+func (d *deployment) refused(words ...string) {
+	d.Helper()
+	printed, err := d.cdk("deploy", "--require-approval=never")
+	if err == nil {
+		d.Fatalf("the deploy succeeded, want %q", words)
+	}
+	flat := strings.Join(strings.Fields(printed), " ") // it wraps lines
+	for _, word := range words {
+		if !strings.Contains(flat, word) {
+			d.Errorf("the command line does not say %q:\n%s", word, printed)
+		}
+	}
 }
 
 // cdk runs the command line with a fresh assembly.

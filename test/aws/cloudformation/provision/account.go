@@ -3,12 +3,13 @@
 //
 // Buckets, identity providers, roles and their policies are versitygw's, an independent implementation of S3, IAM and STS. A function is
 // its binary behind Lambda's runtime API, with credentials of its role that versitygw gave. Custom resources are invoked and awaited.
-// An HTTP API turns requests into events, a schedule waits to be told. The rest is recorded; Kinds
+// An HTTP API turns requests into events, an event source mapping polls the queue, a schedule waits to be told. The rest is recorded; Kinds
 // lists it, and no other type can be deployed.
 //
 // Everything is reached under the names it has in AWS, over TLS. A bucket of a stack is behind a gate of this package's, in front of versitygw.
 // What versitygw does not know is kept here and said where it is: conditions of bucket policies on the principal and on conditional
 // writes (gate.go), services that assume roles (principals.go), managed policies and the rights of roles outside S3 (rights.go).
+// Signatures of requests to the queue are not checked.
 package provision
 
 import (
@@ -23,6 +24,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/sts"
 
 	"github.com/kube-iam-assume/kube-iam-assume/test/aws/cloudformation"
+	"github.com/kube-iam-assume/kube-iam-assume/test/aws/queue"
 )
 
 // Options are the parts that the account is made of.
@@ -49,6 +51,7 @@ type Account struct {
 	polling    sync.WaitGroup
 
 	mu        sync.Mutex
+	ceiling   string            // service control policy: a document of denials that every role gets
 	blocked   BlockPublicAccess // of the account
 	buckets   map[string]*bucket
 	roles     map[string]*role       // by name
@@ -57,6 +60,9 @@ type Account struct {
 	answers   map[string]chan answer // of custom resources, by token
 	apis      map[string]*api
 	schedules map[string]*schedule
+	queues    map[string]*queue.Queue
+	pollers   map[string]context.CancelFunc
+	served    map[string]bool // hosts
 }
 
 // New makes an empty account. Call Stop.
@@ -65,14 +71,15 @@ func New(ctx context.Context, options Options) (*Account, error) {
 		options: options, upstream: newGateway(options), buckets: map[string]*bucket{}, roles: map[string]*role{}, sessions: map[string]string{},
 		functions: map[string]*function{}, answers: map[string]chan answer{}, apis: map[string]*api{},
 		schedules: map[string]*schedule{},
+		queues:    map[string]*queue.Queue{}, pollers: map[string]context.CancelFunc{}, served: map[string]bool{},
 	}
 	a.ctx, a.cancel = context.WithCancel(context.WithoutCancel(ctx))
 	var err error
 	if a.principals, err = newPrincipals(a.host("service-principals")); err != nil {
 		return nil, err
 	}
-	options.Serve(a.host("service-principals"), a.principals)
-	options.Serve(a.responsesHost(), http.HandlerFunc(a.takeAnswer))
+	a.serve(a.host("service-principals"), a.principals)
+	a.serve(a.responsesHost(), http.HandlerFunc(a.takeAnswer))
 	if _, err := a.createProvider(ctx, a.principals.issuer(), []string{serviceAudience}, nil); err != nil {
 		return nil, fmt.Errorf("register the services of AWS: %w", err)
 	}
@@ -95,6 +102,17 @@ func (a *Account) host(service string) string {
 	return service + "." + a.options.Region + ".amazonaws.com"
 }
 
+// serve puts a handler at a host. A bucket that is made again has the handler it had.
+func (a *Account) serve(host string, handler http.Handler) {
+	a.mu.Lock()
+	known := a.served[host]
+	a.served[host] = true
+	a.mu.Unlock()
+	if !known {
+		a.options.Serve(host, handler)
+	}
+}
+
 // arn is the name of a regional resource.
 func (a *Account) arn(service, resource string) string {
 	return fmt.Sprintf("arn:aws:%s:%s:%s:%s", service, a.options.Region, a.options.ID, resource)
@@ -103,19 +121,21 @@ func (a *Account) arn(service, resource string) string {
 // Kinds are the types of resources that a stack may have here.
 func (a *Account) Kinds() map[string]cloudformation.Kind {
 	kinds := map[string]cloudformation.Kind{
-		"AWS::S3::Bucket":                {Provisioner: buckets{a}, CreateOnly: []string{"BucketName", "BucketNamePrefix", "BucketNamespace"}},
-		"AWS::S3::BucketPolicy":          {Provisioner: bucketPolicies{a}, CreateOnly: []string{"Bucket"}},
-		"AWS::IAM::Role":                 {Provisioner: roles{a}, CreateOnly: []string{"RoleName", "Path"}},
-		"AWS::IAM::Policy":               {Provisioner: policies{a}, CreateOnly: []string{"PolicyName"}},
-		"AWS::IAM::OIDCProvider":         {Provisioner: providers{a}, CreateOnly: []string{"Url"}},
-		"AWS::Lambda::Function":          {Provisioner: functions{a}, CreateOnly: []string{"FunctionName", "PackageType"}},
-		"AWS::Lambda::Permission":        {Provisioner: permissions{a}, CreateOnly: []string{"Action", "FunctionName", "Principal", "SourceArn"}},
-		"AWS::ApiGatewayV2::Api":         {Provisioner: apis{a}, CreateOnly: []string{"ProtocolType"}},
-		"AWS::ApiGatewayV2::Integration": {Provisioner: apiParts{a, "integration"}, CreateOnly: []string{"ApiId"}},
-		"AWS::ApiGatewayV2::Route":       {Provisioner: apiParts{a, "route"}, CreateOnly: []string{"ApiId"}},
-		"AWS::ApiGatewayV2::Stage":       {Provisioner: apiParts{a, "stage"}, CreateOnly: []string{"ApiId", "StageName"}},
-		"AWS::Scheduler::Schedule":       {Provisioner: schedules{a}, CreateOnly: []string{"Name"}},
-		"Custom::*":                      {Provisioner: customs{a}, CreateOnly: []string{"ServiceToken"}},
+		"AWS::S3::Bucket":                 {Provisioner: buckets{a}, CreateOnly: []string{"BucketName", "BucketNamePrefix", "BucketNamespace"}},
+		"AWS::S3::BucketPolicy":           {Provisioner: bucketPolicies{a}, CreateOnly: []string{"Bucket"}},
+		"AWS::IAM::Role":                  {Provisioner: roles{a}, CreateOnly: []string{"RoleName", "Path"}},
+		"AWS::IAM::Policy":                {Provisioner: policies{a}, CreateOnly: []string{"PolicyName"}},
+		"AWS::IAM::OIDCProvider":          {Provisioner: providers{a}, CreateOnly: []string{"Url"}},
+		"AWS::Lambda::Function":           {Provisioner: functions{a}, CreateOnly: []string{"FunctionName", "PackageType"}},
+		"AWS::Lambda::Permission":         {Provisioner: permissions{a}, CreateOnly: []string{"Action", "FunctionName", "Principal", "SourceArn"}},
+		"AWS::ApiGatewayV2::Api":          {Provisioner: apis{a}, CreateOnly: []string{"ProtocolType"}},
+		"AWS::ApiGatewayV2::Integration":  {Provisioner: apiParts{a, "integration"}, CreateOnly: []string{"ApiId"}},
+		"AWS::ApiGatewayV2::Route":        {Provisioner: apiParts{a, "route"}, CreateOnly: []string{"ApiId"}},
+		"AWS::ApiGatewayV2::Stage":        {Provisioner: apiParts{a, "stage"}, CreateOnly: []string{"ApiId", "StageName"}},
+		"AWS::Scheduler::Schedule":        {Provisioner: schedules{a}, CreateOnly: []string{"Name"}},
+		"AWS::Lambda::EventSourceMapping": {Provisioner: mappings{a}, CreateOnly: []string{"EventSourceArn"}},
+		"AWS::SQS::Queue":                 {Provisioner: queues{a}, CreateOnly: []string{"QueueName", "FifoQueue"}},
+		"Custom::*":                       {Provisioner: customs{a}, CreateOnly: []string{"ServiceToken"}},
 	}
 	for name, r := range recorded {
 		kinds[name] = cloudformation.Recorded(a.options.ID, a.options.Region, r.name, r.arn, r.refIsARN)

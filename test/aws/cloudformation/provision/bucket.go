@@ -52,7 +52,7 @@ func (k buckets) Create(ctx context.Context, r cloudformation.Request) (cloudfor
 	if err := k.configure(ctx, name, r.Properties); err != nil {
 		return made, err
 	}
-	k.options.Serve(host, http.HandlerFunc(k.serveS3))
+	k.serve(host, http.HandlerFunc(k.serveS3))
 	return made, nil
 }
 

@@ -31,6 +31,7 @@ type function struct {
 	arn string
 
 	mu          sync.Mutex
+	role        string // its ARN
 	options     lambdahost.Options
 	host        *lambdahost.Host  // nil until the first event
 	logs        []string          // of hosts that ended
@@ -79,6 +80,12 @@ func (f *function) log() string {
 	return log
 }
 
+func (f *function) roleARN() string {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.role
+}
+
 // find returns a function by its name, its ARN, or the ARN by which an API invokes it.
 func (a *Account) find(name string) (*function, error) {
 	if _, rest, ok := strings.Cut(name, "/functions/"); ok {
@@ -116,7 +123,7 @@ type functions struct{ *Account }
 
 func (k functions) Create(ctx context.Context, r cloudformation.Request) (cloudformation.Made, error) {
 	name := r.Name("FunctionName")
-	f := &function{arn: k.arn("lambda", "function:"+name), permissions: map[string]string{}}
+	f := &function{arn: k.arn("lambda", "function:"+name), role: r.Text("Role"), permissions: map[string]string{}}
 	var err error
 	if f.options, err = k.prepare(ctx, r.Properties); err != nil {
 		return cloudformation.Made{}, err
@@ -139,7 +146,7 @@ func (k functions) Update(ctx context.Context, r cloudformation.Request) (cloudf
 	f.stop()
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.options = options
+	f.options, f.role = options, r.Text("Role")
 	return cloudformation.Made{ID: r.ID}, nil
 }
 

@@ -22,7 +22,7 @@ func (k apis) Create(_ context.Context, r cloudformation.Request) (cloudformatio
 	k.mu.Lock()
 	k.apis[id] = made
 	k.mu.Unlock()
-	k.options.Serve(made.host, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { k.serveAPI(w, r, made) }))
+	k.serve(made.host, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { k.serveAPI(w, r, made) }))
 	return cloudformation.Made{ID: id, Attributes: map[string]any{"ApiId": id, "ApiEndpoint": "https://" + made.host}}, nil
 }
 

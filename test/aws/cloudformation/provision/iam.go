@@ -17,8 +17,16 @@ import (
 
 // role is what versitygw was told, for the rights that it does not decide.
 type role struct {
-	arn      string
-	policies map[string]string // documents by name
+	arn       string
+	federated bool              // assumed by workloads
+	policies  map[string]string // documents by name
+}
+
+// ServiceControl is a policy of the organization above the account, which denies what roles made from now on are allowed. Empty, there is none.
+func (a *Account) ServiceControl(document string) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.ceiling = document
 }
 
 type roles struct{ *Account }
@@ -35,7 +43,7 @@ func (k roles) Create(ctx context.Context, r cloudformation.Request) (cloudforma
 	}
 	arn := *created.Role.Arn
 	k.mu.Lock()
-	k.roles[name] = &role{arn, map[string]string{}}
+	k.roles[name] = &role{arn, !strings.Contains(trust, k.principals.host), map[string]string{}}
 	k.mu.Unlock()
 	made := cloudformation.Made{ID: name, Attributes: map[string]any{"Arn": arn, "RoleId": *created.Role.RoleId}}
 	return made, k.setPolicies(ctx, name, r.Properties, nil)
@@ -124,6 +132,11 @@ func (k roles) inline(properties map[string]any) (map[string]string, error) {
 			return nil, fmt.Errorf("policy %s does not exist or is not attachable", arn)
 		}
 		found["managed-"+arn[strings.LastIndex(arn, "/")+1:]] = document
+	}
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.ceiling != "" {
+		found["service-control"] = k.ceiling
 	}
 	return found, nil
 }

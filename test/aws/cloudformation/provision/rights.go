@@ -7,9 +7,9 @@ import (
 	"strings"
 )
 
-// may decides what versitygw does not: whether the policies of a role allow an action outside S3. Policies with deny statements or conditions on such
+// Allowed decides what versitygw does not: whether the policies of a role allow an action outside S3; the error is AWS's. Policies with deny statements or conditions on such
 // actions can't be decided here, and allow nothing.
-func (a *Account) may(roleARN, action, resource string) error {
+func (a *Account) Allowed(roleARN, action, resource string) error {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	for _, known := range a.roles {

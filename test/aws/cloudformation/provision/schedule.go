@@ -49,7 +49,7 @@ func (a *Account) Tick(ctx context.Context) error {
 		if _, err := a.assume(ctx, s.role, "scheduler.amazonaws.com", "schedule"); err != nil {
 			return err
 		}
-		if err := a.may(s.role, "lambda:InvokeFunction", s.target); err != nil {
+		if err := a.Allowed(s.role, "lambda:InvokeFunction", s.target); err != nil {
 			return err
 		}
 		if _, err := a.Invoke(ctx, s.target, []byte(s.input)); err != nil {
