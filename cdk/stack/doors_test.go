@@ -40,6 +40,21 @@ var doorGuards = []guard{
 		},
 		"absence remembered by default": func(t template) { delete(distribution(t), "CustomErrorResponses") },
 	}},
+	{name: "nobody invokes the function but through a door", check: invokers, red: map[string]func(template){
+		"everybody":          func(t template) { only(t, "AWS::Lambda::Permission")["Principal"] = "*" },
+		"anybody's API":      func(t template) { delete(only(t, "AWS::Lambda::Permission"), "SourceArn") },
+		"any action":         func(t template) { only(t, "AWS::Lambda::Permission")["Action"] = "lambda:*" },
+		"a resource forever": func(t template) { delete(t.Resources["FirstPublication"].Properties, "ServiceTimeout") },
+	}},
+	{name: "the function is what its package is for", check: function, red: map[string]func(template){
+		"another processor": func(t template) { only(t, "AWS::Lambda::Function")["Architectures"] = []any{"x86_64"} },
+		"more settings":     func(t template) { only(t, "AWS::Lambda::Function", "Environment", "Variables")["TOKEN"] = "secret" },
+		"the same bucket twice": func(t template) {
+			variables := only(t, "AWS::Lambda::Function", "Environment", "Variables")
+			variables["PRIVATE_BUCKET"] = variables["DOCUMENTS_BUCKET"]
+		},
+		"a log for ever": func(t template) { delete(only(t, "AWS::Logs::LogGroup"), "RetentionInDays") },
+	}},
 	{name: "the webhook is throttled and takes two requests", check: httpAPI, red: map[string]func(template){
 		"no throttle":   func(t template) { delete(only(t, "AWS::ApiGatewayV2::Stage"), "DefaultRouteSettings") },
 		"another route": func(t template) { only(t, "AWS::ApiGatewayV2::Route")["RouteKey"] = "$default" },
@@ -140,6 +155,45 @@ func strictDistribution(t template) error {
 	}
 	if !kept[403.0] || !kept[404.0] {
 		return fmt.Errorf("that a document was missing is remembered for long: %v", kept)
+	}
+	return nil
+}
+
+// invokers: whoever could invoke the function as he likes could act as the operator, or as CloudFormation.
+func invokers(t template) error {
+	for _, id := range t.of("AWS::Lambda::Permission") {
+		p := t.Resources[id].Properties
+		url := p["Principal"] == "*" && (p["Action"] == "lambda:InvokeFunctionUrl" && p["FunctionUrlAuthType"] == "NONE" ||
+			p["Action"] == "lambda:InvokeFunction" && p["InvokedViaFunctionUrl"] == true)
+		api := p["Principal"] == "apigateway.amazonaws.com" && p["Action"] == "lambda:InvokeFunction" && strings.Contains(text(p["SourceArn"]), "<Api")
+		if !url && !api {
+			return fmt.Errorf("%s lets in %v", id, p)
+		}
+	}
+	for _, id := range t.of("Custom::KubeIamAssumeDocuments") {
+		p := t.Resources[id].Properties
+		if text(p["ServiceToken"]) != "<"+named(t, "AWS::Lambda::Function", "Function")+".Arn>" || p["ServiceTimeout"] == nil {
+			return fmt.Errorf("%s is %v: a deploy could hang for an hour", id, p)
+		}
+	}
+	return nil
+}
+
+func function(t template) error {
+	for _, id := range t.of("AWS::Lambda::Function") {
+		p := t.Resources[id].Properties
+		variables, _ := at(p, "Environment", "Variables").(map[string]any)
+		if p["Runtime"] != "provided.al2023" || p["Handler"] != "bootstrap" || !slices.Equal(texts(list(p["Architectures"])), []string{"arm64"}) ||
+			at(p, "LoggingConfig", "LogFormat") != "JSON" {
+			return fmt.Errorf("%s is made for %v, %v, %v", id, p["Runtime"], p["Architectures"], p["LoggingConfig"])
+		}
+		if len(variables) != 2 || text(variables["DOCUMENTS_BUCKET"]) != "<"+named(t, "AWS::S3::Bucket", "Documents")+">" ||
+			text(variables["PRIVATE_BUCKET"]) != "<"+named(t, "AWS::S3::Bucket", "Private")+">" {
+			return fmt.Errorf("%s has the environment %v", id, variables)
+		}
+		if log := text(at(p, "LoggingConfig", "LogGroup")); log != "<"+t.of("AWS::Logs::LogGroup")[0]+">" || only(t, "AWS::Logs::LogGroup")["RetentionInDays"] == nil {
+			return fmt.Errorf("%s logs to %s, which forgets nothing", id, log)
+		}
 	}
 	return nil
 }

@@ -82,7 +82,10 @@ var trustGuards = []guard{
 			}
 		},
 	}},
-	{name: "no thumbprints", check: noThumbprints, red: map[string]func(template){
+	{name: "one audience, and no thumbprints", check: providers, red: map[string]func(template){
+		"another audience": func(t template) {
+			only(t, "AWS::IAM::OIDCProvider")["ClientIdList"] = []any{"sts.amazonaws.com", "vault"}
+		},
 		"one": func(t template) {
 			t.Resources[t.of("AWS::IAM::OIDCProvider")[0]].Properties["ThumbprintList"] = []any{strings.Repeat("a", 40)}
 		},
@@ -216,8 +219,11 @@ func exactTrust(t template) error {
 	return nil
 }
 
-func noThumbprints(t template) error {
+func providers(t template) error {
 	for _, id := range t.of("AWS::IAM::OIDCProvider") {
+		if audiences := texts(list(t.Resources[id].Properties["ClientIdList"])); !slices.Equal(audiences, []string{"sts.amazonaws.com"}) {
+			return fmt.Errorf("%s is for %q", id, audiences)
+		}
 		if t.Resources[id].Properties["ThumbprintList"] != nil {
 			return fmt.Errorf("%s has thumbprints, which a new certificate would make wrong", id)
 		}
