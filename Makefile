@@ -1,4 +1,4 @@
-# Everything a person or CI runs here; `make help` lists it. Needs Go and make, nothing else.
+# Everything a person or CI runs here; `make help` lists it. Needs Go and make, and npm for the AWS stack.
 
 GO       ?= go
 STEPS    ?= 1000000
@@ -36,7 +36,7 @@ test: go ## every test, with a real kube-apiserver (built and cached the first t
 	@$(TEST) $(RACE) -skip '$(EXPLORING)' ./shared/publish
 	@$(TEST) -run '$(EXPLORING)' ./shared/publish
 	@$(TEST) $$($(GO) list ./... | grep -vE '$(CONCURRENT)')
-	@$(MAKE) --no-print-directory cdk-test
+	@$(MAKE) --no-print-directory cdk-test e2e-aws
 
 check: lint build test ## what CI runs: lint, build and test
 
@@ -53,7 +53,7 @@ e2e-aws: go kube ## the real cdk deploy, API servers, exporter and a pod, agains
 	@.ci/npm cdk
 	@cd cdk && ../.ci/modules ./...
 	@$(GO) run ./test/aws/build
-	$(TEST) -count=1 -tags e2e_aws ./test/aws/cloudformation/... ./test/e2e/aws
+	@$(TEST) -count=1 -tags e2e_aws ./test/aws/cloudformation/... ./test/e2e/aws
 
 sim: go ## the long simulation: STEPS=1000000 random steps against the oracle
 	STEPS=$(STEPS) $(GO) test -timeout 0 -count=1 -v -run TestLongSimulation ./test/sim
