@@ -8,6 +8,7 @@ import (
 	"crypto/rand"
 	"encoding/hex"
 	"slices"
+	"strconv"
 	"sync"
 	"time"
 )
@@ -120,6 +121,23 @@ func (q *Queue) Len() int {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	return len(q.messages)
+}
+
+// attributes are those of SQS that there are here.
+func (q *Queue) attributes() map[string]string {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	hidden, now := 0, time.Now()
+	for _, m := range q.messages {
+		if m.hiddenUntil.After(now) {
+			hidden++
+		}
+	}
+	return map[string]string{
+		"ApproximateNumberOfMessages":           strconv.Itoa(len(q.messages) - hidden),
+		"ApproximateNumberOfMessagesNotVisible": strconv.Itoa(hidden),
+		"VisibilityTimeout":                     strconv.Itoa(int(q.visibility().Seconds())),
+	}
 }
 
 // Poll hands batches to a function until the context ends, and deletes what did not fail, as an event source mapping with

@@ -4,11 +4,13 @@ import (
 	"context"
 	"errors"
 	"net/http/httptest"
+	"strings"
 	"testing"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/sqs"
+	"github.com/aws/aws-sdk-go-v2/service/sqs/types"
 	"github.com/aws/smithy-go"
 
 	"github.com/kube-iam-assume/kube-iam-assume/test/aws/queue"
@@ -55,12 +57,53 @@ func TestRefusals(t *testing.T) {
 		}
 		return nil
 	}})
-	for name, want := range map[string]string{"forbidden": "AccessDenied", "nowhere": "QueueDoesNotExist"} {
+	for name, want := range map[string]string{"forbidden": "AccessDenied", "nowhere": "AWS.SimpleQueueService.NonExistentQueue"} {
 		_, err := c.SendMessage(t.Context(), &sqs.SendMessageInput{QueueUrl: aws.String("https://x/0/" + name), MessageBody: aws.String("m")})
 		var api smithy.APIError
-		if !errors.As(err, &api) || api.ErrorCode() != want {
+		var nowhere *types.QueueDoesNotExist
+		if !errors.As(err, &api) || api.ErrorCode() != want || errors.As(err, &nowhere) != (name == "nowhere") {
 			t.Errorf("%s: got %v, want %s", name, err, want)
 		}
+	}
+}
+
+func TestLimits(t *testing.T) {
+	t.Parallel()
+	c := client(t, &queue.Server{Queues: map[string]*queue.Queue{"q": {}}})
+	url := aws.String("https://x/0/q")
+	send := func(size int) error {
+		_, err := c.SendMessage(t.Context(), &sqs.SendMessageInput{QueueUrl: url, MessageBody: aws.String(strings.Repeat("m", size))})
+		return err
+	}
+	receive := func(most, wait int32) error {
+		_, err := c.ReceiveMessage(t.Context(), &sqs.ReceiveMessageInput{QueueUrl: url, MaxNumberOfMessages: most, WaitTimeSeconds: wait})
+		return err
+	}
+	if err := errors.Join(send(1<<20), receive(10, 20)); err != nil {
+		t.Error(err)
+	}
+	for i, err := range []error{send(0), send(1<<20 + 1), receive(11, 0), receive(-1, 0), receive(1, 21)} {
+		var api smithy.APIError
+		if !errors.As(err, &api) || api.ErrorCode() != "InvalidParameterValue" {
+			t.Errorf("case %d: %v", i, err)
+		}
+	}
+}
+
+func TestAttributesAndURL(t *testing.T) {
+	t.Parallel()
+	q := &queue.Queue{Visibility: time.Hour}
+	c := client(t, &queue.Server{Queues: map[string]*queue.Queue{"q": q}})
+	found, err := c.GetQueueUrl(t.Context(), &sqs.GetQueueUrlInput{QueueName: aws.String("q")})
+	if err != nil || !strings.HasPrefix(*found.QueueUrl, "http://") || !strings.HasSuffix(*found.QueueUrl, "/q") {
+		t.Fatalf("%+v, %v", found, err)
+	}
+	q.Send("one")
+	q.Send("two")
+	q.Receive(t.Context(), 1, 0)
+	got, err := c.GetQueueAttributes(t.Context(), &sqs.GetQueueAttributesInput{QueueUrl: found.QueueUrl, AttributeNames: []types.QueueAttributeName{"All"}})
+	if err != nil || got.Attributes["ApproximateNumberOfMessages"] != "1" || got.Attributes["ApproximateNumberOfMessagesNotVisible"] != "1" {
+		t.Errorf("%+v, %v", got, err)
 	}
 }
 

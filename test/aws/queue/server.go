@@ -1,6 +1,7 @@
 package queue
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"io"
@@ -13,7 +14,16 @@ import (
 	"github.com/go-json-experiment/json"
 )
 
-const maxRequest = 2 << 20 // bytes; a message has at most 1 MiB
+// Limits of SQS.
+const (
+	maxRequest = 2 << 20 // bytes
+	maxMessage = 1 << 20 // bytes
+	maxBatch   = 10
+	maxWait    = 20 // seconds
+)
+
+// queryCodes are the errors whose code the header X-Amzn-Query-Error has in the words of the older protocol. The SDK goes by the header.
+var queryCodes = map[string]string{"QueueDoesNotExist": "AWS.SimpleQueueService.NonExistentQueue"}
 
 // Server speaks SQS's protocol (AWS JSON 1.0) for queues by the last part of their URL's path.
 type Server struct {
@@ -45,7 +55,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("Content-Type", "application/x-amz-json-1.0")
 	answer, failed := s.act(r)
 	if failed != nil {
-		w.Header().Set("X-Amzn-Query-Error", failed.code+";Sender")
+		w.Header().Set("X-Amzn-Query-Error", cmp.Or(queryCodes[failed.code], failed.code)+";Sender")
 		w.WriteHeader(failed.status)
 		answer = map[string]string{"__type": "com.amazonaws.sqs#" + failed.code, "message": failed.message}
 	}
@@ -74,20 +84,39 @@ func (s *Server) act(r *http.Request) (any, *failure) {
 	if q == nil {
 		return nil, &failure{http.StatusBadRequest, "QueueDoesNotExist", "The specified queue does not exist."}
 	}
+	return in.to(q, action, r)
+}
+
+func (in request) to(q *Queue, action string, r *http.Request) (any, *failure) {
 	switch action {
 	case "SendMessage":
+		if in.MessageBody == "" || len(in.MessageBody) > maxMessage {
+			return nil, invalid("a message has 1 to %d bytes", maxMessage)
+		}
 		return map[string]string{"MessageId": q.Send(in.MessageBody), "MD5OfMessageBody": checksum(in.MessageBody)}, nil
 	case "ReceiveMessage":
-		return received(q.Receive(r.Context(), max(1, in.MaxNumberOfMessages), time.Duration(in.WaitTimeSeconds)*time.Second)), nil
+		most := cmp.Or(in.MaxNumberOfMessages, 1)
+		if most < 1 || most > maxBatch || in.WaitTimeSeconds < 0 || in.WaitTimeSeconds > maxWait {
+			return nil, invalid("want 1 to %d messages and 0 to %d seconds", maxBatch, maxWait)
+		}
+		return received(q.Receive(r.Context(), most, time.Duration(in.WaitTimeSeconds)*time.Second)), nil
 	case "DeleteMessage":
 		q.Delete(in.ReceiptHandle)
 		return map[string]string{}, nil
 	case "GetQueueUrl":
-		return map[string]string{"QueueUrl": "https://" + r.Host + "/000000000000/" + name}, nil
+		scheme := "https"
+		if r.TLS == nil {
+			scheme = "http"
+		}
+		return map[string]string{"QueueUrl": scheme + "://" + r.Host + "/000000000000/" + in.QueueName}, nil
 	case "GetQueueAttributes":
-		return map[string]any{"Attributes": map[string]string{"ApproximateNumberOfMessages": strconv.Itoa(q.Len())}}, nil
+		return map[string]any{"Attributes": q.attributes()}, nil
 	}
 	return nil, &failure{http.StatusBadRequest, "InvalidAction", fmt.Sprintf("this stand-in has no %s", action)}
+}
+
+func invalid(format string, args ...any) *failure {
+	return &failure{http.StatusBadRequest, "InvalidParameterValue", fmt.Sprintf(format, args...)}
 }
 
 func received(messages []Message) any {
