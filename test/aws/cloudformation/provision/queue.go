@@ -105,7 +105,7 @@ func (a *Account) federated() []string {
 // mappings poll queues for functions.
 type mappings struct{ *Account }
 
-func (k mappings) Create(_ context.Context, r cloudformation.Request) (cloudformation.Made, error) {
+func (k mappings) Create(_ context.Context, r cloudformation.Request) (cloudformation.Made, error) { //nolint:contextcheck // polling outlives the request
 	arn := r.Text("EventSourceArn")
 	name := arn[strings.LastIndex(arn, ":")+1:]
 	f, err := k.find(r.Text("FunctionName"))
