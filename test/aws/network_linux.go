@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"os"
 	"os/exec"
+	"os/signal"
 	"path/filepath"
 	"runtime"
 	"slices"
@@ -51,14 +52,36 @@ func runInside(folder string) (int, error) {
 	command.SysProcAttr.GidMappings = []syscall.SysProcIDMap{{ContainerID: 0, HostID: os.Getgid(), Size: 1}}
 	runtime.LockOSThread() // the child ends with the thread that started it
 	defer runtime.UnlockOSThread()
+	signals := make(chan os.Signal, 1)
+	for _, end := range []os.Signal{unix.SIGHUP, unix.SIGINT, unix.SIGQUIT, unix.SIGTERM} {
+		if !signal.Ignored(end) { // as under nohup, and in the background of a shell
+			signal.Notify(signals, end)
+		}
+	}
+	defer signal.Stop(signals)
 	if err := command.Start(); err != nil {
 		return 0, explain(fmt.Errorf("start the tests in a network of their own: %w", err))
 	}
+	ended := make(chan struct{})
+	go passOn(signals, command.Process, ended)
 	err = command.Wait()
+	close(ended)
 	if failed := new(exec.ExitError); errors.As(err, &failed) && failed.Exited() {
 		return failed.ExitCode(), nil // it has said why
 	}
 	return 0, err
+}
+
+// passOn leaves it to the tests how they end, so that this process is there to clean up after them.
+func passOn(signals <-chan os.Signal, to *os.Process, ended <-chan struct{}) {
+	for {
+		select {
+		case received := <-signals:
+			_ = to.Signal(received) // fails only if it has ended
+		case <-ended:
+			return
+		}
+	}
 }
 
 const ownNetwork = "/proc/self/ns/net"

@@ -2,12 +2,14 @@ package aws_test
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"net"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"syscall"
@@ -87,17 +89,7 @@ func TestNothingSurvives(t *testing.T) {
 		fmt.Printf("child %d\n", os.Getpid())
 		select {}
 	}
-	// A context that ends would do the killing, with its own hand.
-	test := exec.CommandContext(context.WithoutCancel(t.Context()), os.Args[0], "-test.run=^"+t.Name()+"$")
-	test.Env = append(os.Environ(), orphanage+"=1", "TMPDIR="+t.TempDir())
-	output, err := test.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := test.Start(); err != nil {
-		t.Fatal(err)
-	}
-	children := familyOf(t, readPID(t, bufio.NewScanner(output)))
+	test, children, _ := startOrphanage(t, t.TempDir())
 	if err := test.Process.Kill(); err != nil {
 		t.Fatal(err)
 	}
@@ -105,7 +97,55 @@ func TestNothingSurvives(t *testing.T) {
 	if len(children) != 3 {
 		t.Errorf("the tests, S3 and IAM are the processes %v", children)
 	}
-	for _, pid := range children {
+	waitUntilGone(t, children)
+}
+
+// TestInterrupted asks the same process to end: nothing survives, no folder is left, and who asks what it does is told.
+func TestInterrupted(t *testing.T) {
+	t.Parallel()
+	for signal, says := range map[syscall.Signal]string{
+		syscall.SIGINT: "signal: interrupt", syscall.SIGTERM: "signal: terminated", syscall.SIGQUIT: "aws_test.TestNothingSurvives",
+	} {
+		folder := t.TempDir()
+		test, children, complaints := startOrphanage(t, folder)
+		folders := filepath.Join(folder, "kube-iam-assume-aws-*")
+		if found, err := filepath.Glob(folders); err != nil || len(found) != 1 {
+			t.Errorf("the network's folder is one of %v, %v", found, err)
+		}
+		if err := test.Process.Signal(signal); err != nil {
+			t.Fatal(err)
+		}
+		if err := test.Wait(); err == nil || !strings.Contains(complaints.String(), says) {
+			t.Errorf("%s: %v, said %q, want %q in it", signal, err, complaints, says)
+		}
+		waitUntilGone(t, children)
+		if found, err := filepath.Glob(folders); err != nil || len(found) != 0 {
+			t.Errorf("%s: left %v, %v", signal, found, err)
+		}
+	}
+}
+
+// startOrphanage runs the test binary until it has a cloud, and returns also the processes inside, and what it will complain.
+func startOrphanage(t *testing.T, temporary string) (*exec.Cmd, []int, *bytes.Buffer) {
+	t.Helper()
+	// A context that ends would do the killing, with its own hand.
+	test := exec.CommandContext(context.WithoutCancel(t.Context()), os.Args[0], "-test.run=^TestNothingSurvives$")
+	test.Env = append(os.Environ(), orphanage+"=1", "TMPDIR="+temporary)
+	complaints := new(bytes.Buffer)
+	test.Stderr = complaints
+	output, err := test.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := test.Start(); err != nil {
+		t.Fatal(err)
+	}
+	return test, familyOf(t, readPID(t, bufio.NewScanner(output))), complaints
+}
+
+func waitUntilGone(t *testing.T, processes []int) {
+	t.Helper()
+	for _, pid := range processes {
 		for deadline := time.Now().Add(10 * time.Second); !gone(pid); time.Sleep(20 * time.Millisecond) {
 			if time.Now().After(deadline) {
 				t.Fatalf("process %d is still there", pid)
