@@ -65,11 +65,11 @@ type alarmsFile struct {
 }
 
 type roleFile struct {
-	ServiceAccount  string           `json:"serviceAccount"            yaml:"serviceAccount"`
-	Clusters        selection        `json:"clusters"                  yaml:"clusters"`
-	PerCluster      bool             `json:"perCluster,omitempty"      yaml:"perCluster"`
-	ManagedPolicies []string         `json:"managedPolicies,omitempty" yaml:"managedPolicies"`
-	InlinePolicies  []map[string]any `json:"inlinePolicies,omitempty"  yaml:"inlinePolicies"`
+	ServiceAccount  string    `json:"serviceAccount"            yaml:"serviceAccount"`
+	Clusters        selection `json:"clusters"                  yaml:"clusters"`
+	PerCluster      bool      `json:"perCluster,omitempty"      yaml:"perCluster"`
+	ManagedPolicies []string  `json:"managedPolicies,omitempty" yaml:"managedPolicies"`
+	InlinePolicies  []Policy  `json:"inlinePolicies,omitempty"  yaml:"inlinePolicies"`
 }
 
 // selection is a list of cluster IDs, or the word "all".
@@ -257,18 +257,16 @@ func (r reader) managed(at []any, arns []string) error {
 	return nil
 }
 
-func (r reader) inline(at []any, policies []map[string]any) ([]Policy, error) {
+func (r reader) inline(at []any, policies []Policy) ([]Policy, error) {
 	var all []Policy
 	for j, p := range policies {
-		name, isText := p["name"].(string)
-		document, isObject := p["document"].(map[string]any)
-		if !isText || !isObject || len(p) != 2 || !policyName.MatchString(name) {
-			return nil, r.Errorf(append(at, j), "inline policy: want a name of letters, digits and + = , . @ _ -, and a document with Version and Statement")
+		if !policyName.MatchString(p.Name) || p.Document == nil {
+			return nil, r.Errorf(append(at, j), "inline policy %q: want a name of letters, digits and + = , . @ _ -, and a document", p.Name)
 		}
-		if slices.ContainsFunc(all, func(other Policy) bool { return other.Name == name }) {
-			return nil, r.Errorf(append(at, j), "inline policy %q is listed twice: put both statements into one, or give one another name", name)
+		if slices.ContainsFunc(all, func(other Policy) bool { return other.Name == p.Name }) {
+			return nil, r.Errorf(append(at, j), "inline policy %q is listed twice: put both statements into one, or give one another name", p.Name)
 		}
-		all = append(all, Policy{Name: name, Document: document})
+		all = append(all, p)
 	}
 	return all, nil
 }

@@ -6,6 +6,8 @@ import (
 	"flag"
 	"os"
 	"reflect"
+	"regexp"
+	"strings"
 	"testing"
 	"time"
 
@@ -36,12 +38,19 @@ func TestSchema(t *testing.T) {
 func TestSchemaJudges(t *testing.T) {
 	t.Parallel()
 	resolved := must(schema(t).Resolve(nil))
+	hosting := regexp.MustCompile("hosting: .*")
 	for _, file := range []string{"bucket", "cloudfront", "existing"} {
 		good := must(os.ReadFile("testdata/" + file + ".yaml"))
 		for text, want := range map[string]bool{
-			string(good):                  true,
-			string(good) + "fleet: 1\n":   false,
-			string(good) + "webhook: 1\n": false,
+			string(good):                                          true,
+			string(good) + "fleet: 1\n":                           false,
+			string(good) + "webhook: 1\n":                         false,
+			string(good) + "webhook: telnet\n":                    false,
+			string(good) + "webhook: functionURL\n":               true,
+			hosting.ReplaceAllString(string(good), "hosting: {}"): false,
+			hosting.ReplaceAllString(string(good), "hosting: {bucket: {prefix: a}, existing: 'https://b.example.com'}"): false,
+			strings.Replace(string(good), `"111122223333"`, `"1111"`, 1):                                                false,
+			strings.Replace(string(good), "production/payments", "production/*", 1):                                     false,
 		} {
 			var value any
 			if err := yaml.Unmarshal([]byte(text), &value); err != nil {
@@ -58,6 +67,7 @@ func schema(t *testing.T) *jsonschema.Schema {
 	t.Helper()
 	s, err := jsonschema.For[file](&jsonschema.ForOptions{TypeSchemas: map[reflect.Type]*jsonschema.Schema{
 		reflect.TypeFor[time.Duration](): {Type: "string", Pattern: `^([0-9]+(\.[0-9]+)?(h|m|s|ms))+$`, Description: "a duration such as 48h"},
+		reflect.TypeFor[Document]():      {Type: "object", Description: "a policy of IAM", Required: []string{"Version", "Statement"}},
 		reflect.TypeFor[selection](): {
 			Description: "cluster IDs, or all",
 			AnyOf:       []*jsonschema.Schema{{Const: new(any("all"))}, {Type: "array", Items: &jsonschema.Schema{Type: "string"}, MinItems: new(1)}},
@@ -67,6 +77,14 @@ func schema(t *testing.T) *jsonschema.Schema {
 		t.Fatal(err)
 	}
 	s.Schema, s.Title = "https://json-schema.org/draft/2020-12/schema", "AWSStack of kube-iam-assume"
+	for field, pattern := range map[string]*regexp.Regexp{"name": stackName, "account": accountID, "region": region} {
+		s.Properties[field].Pattern = pattern.String()
+	}
+	role := s.Properties["roles"].Items
+	role.Properties["serviceAccount"].Pattern, role.Properties["managedPolicies"].Items.Pattern = serviceAccount.String(), managedPolicy.String()
+	s.Properties["hosting"].MinProperties, s.Properties["hosting"].MaxProperties = new(1), new(1)
+	s.Properties["alarms"].MaxProperties = new(1)
+	s.Properties["webhook"].Enum = []any{string(HTTPAPI), string(FunctionURL), string(NoWebhook)}
 	s.Properties["apiVersion"].Const, s.Properties["kind"].Const = new(any(settings.APIVersion)), new(any("AWSStack"))
 	return s
 }

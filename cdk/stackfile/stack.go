@@ -87,12 +87,6 @@ type Role struct {
 	InlinePolicies  []Policy
 }
 
-// Policy is a policy as its owner wrote it.
-type Policy struct {
-	Name     string
-	Document map[string]any
-}
-
 // PublisherName is the name that snapshots carry in "aud". It says where the publisher is, so that no two have one name.
 func (s Stack) PublisherName() string { return s.Name + "/" + s.Account }
 

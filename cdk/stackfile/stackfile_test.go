@@ -4,6 +4,7 @@ import (
 	"errors"
 	"io/fs"
 	"os"
+	"reflect"
 	"strings"
 	"testing"
 	"testing/fstest"
@@ -68,6 +69,17 @@ func TestTrust(t *testing.T) {
 	}
 }
 
+// To YAML, the version of IAM's language is a date unless it is quoted, which nobody does.
+func TestPolicyVersionIsText(t *testing.T) {
+	t.Parallel()
+	quoted := string(must(os.ReadFile("testdata/bucket.yaml")))
+	want := must(loadFS(beside(quoted), "stack.yaml")).Roles[1].InlinePolicies
+	got := must(loadFS(beside(strings.Replace(quoted, `"2012-10-17"`, "2012-10-17", 1)), "stack.yaml")).Roles[1].InlinePolicies
+	if !reflect.DeepEqual(got, want) || got[0].Document["Version"] != "2012-10-17" {
+		t.Errorf("got %v, want %v", got, want)
+	}
+}
+
 // bad is a good file with a change for which it is refused.
 type bad struct{ name, old, new, want string }
 
@@ -99,8 +111,14 @@ func TestBad(t *testing.T) {
 		{"managed policy", "arn:aws:iam::111122223333:policy/payments", "payments", "want its ARN"},
 		{"managed policy with a wildcard", "policy/payments", `policy/*`, "without wildcards"},
 		{"managed policy twice", "[arn:aws:iam::111122223333:policy/payments]", "[arn:aws:iam::111122223333:policy/payments, arn:aws:iam::111122223333:policy/payments]", "listed twice"},
-		{"inline policy twice", "  inlinePolicies:\n", "  inlinePolicies:\n  - {name: read, document: {}}\n", `inline policy "read" is listed twice`},
-		{"inline policy", "name: read\n", "nam: read\n", "inline policy: want a name"},
+		{"inline policy twice", "  inlinePolicies:\n", "  inlinePolicies:\n  - {name: read, document: {Version: 2012-10-17, Statement: []}}\n", `inline policy "read" is listed twice`},
+		{"inline policy without a name", "name: read\n", "name: ''\n", `inline policy "": want a name`},
+		{"inline policy with another field", "name: read\n", "name: read\n    path: /\n", `unknown field "path"`},
+		{"inline policy without a document", "    document: {Version", "    # document: {Version", `inline policy "read": want a name`},
+		{"a document of an older version", `"2012-10-17"`, `"2008-10-17"`, "stack.yaml:17: invalid settings: this is no policy"},
+		{"a document without statements", "Statement: [", "Statements: [", "with Version: \"2012-10-17\" and Statement"},
+		{"a document that is not JSON", "Effect: Allow", "Effect: Allow, 1: 2", "JSON has no such thing"},
+		{"a document that is a list", "document: {", "document: [a] # {", "want the policy as JSON or YAML"},
 		{"account twice", "production/reports", "production/payments", "listed twice"},
 		{"e-mail", "oncall@example.com", "oncall", "e-mail address"},
 		{"topic", "email: oncall@example.com", "topicARN: oncall", "ARN of an SNS topic"},
