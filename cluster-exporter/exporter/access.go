@@ -97,19 +97,29 @@ func (t tokenFromFile) RoundTrip(r *http.Request) (*http.Response, error) {
 func (t tokenFromFile) CloseIdleConnections() { t.next.CloseIdleConnections() }
 
 func (t tokenFromFile) read() (string, error) {
-	file, err := os.Open(t.path)
+	token, err := readToken(t.path)
 	if err != nil {
 		return "", fmt.Errorf("%w: the API token: %w", ErrAccess, err)
 	}
-	token, err := io.ReadAll(io.LimitReader(file, maxTokenBytes))
+	return token, nil
+}
+
+// readToken never has the token in its error.
+func readToken(path string) (string, error) {
+	file, err := os.Open(path)
+	if err != nil {
+		return "", err
+	}
+	data, err := io.ReadAll(io.LimitReader(file, maxTokenBytes))
 	_ = file.Close() // it was only read
 	if err != nil {
-		return "", fmt.Errorf("%w: the API token: %w", ErrAccess, err)
+		return "", err
 	}
-	if len(token) == 0 {
-		return "", fmt.Errorf("%w: the API token: %s is empty", ErrAccess, t.path)
+	token := strings.TrimSpace(string(data))
+	if token == "" {
+		return "", fmt.Errorf("%s is empty", path)
 	}
-	return strings.TrimSpace(string(token)), nil
+	return token, nil
 }
 
 func (t tokenFromFile) send(r *http.Request, token string) (*http.Response, error) {

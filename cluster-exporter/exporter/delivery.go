@@ -36,7 +36,7 @@ func (r *reporter) delivery(publisher string, came outcome, a answer, err error,
 	case superseded:
 		r.logger.Info("the publisher has a newer snapshot; reading again", "publisher", publisher, "code", a.Code, "seq", a.Seq)
 	case failed:
-		r.raise(condition{deliveryFailed, about}, label(a, err), fmt.Sprintf("publisher %s: %s; it is tried again", publisher, cut(failure(a, err), 300)))
+		r.raise(condition{deliveryFailed, about}, label(a, err), fmt.Sprintf("publisher %s: %s; it is tried again", publisher, cut(failure(a, err), 500)))
 	case refused:
 		r.clear(condition{deliveryFailed, about})
 		r.raise(condition{snapshotRefused, about}, label(a, err), r.refusal(publisher, a))

@@ -63,6 +63,7 @@ func TestSettingsRefused(t *testing.T) {
 		"queue in plain text":  {"webhook: {url: \"https://publisher.example.com/v1/snapshots\"}", "sqs: {url: \"http://sqs.eu-central-1.amazonaws.com/1/q\"}", "want the queue's https URL"},
 		"queue elsewhere":      {"webhook: {url: \"https://publisher.example.com/v1/snapshots\"}", "sqs: {url: \"https://sqs.eu-central-1.amazonaws.com/1/q\", region: us-east-1}", "its URL is in eu-central-1"},
 		"queue of no region":   {"webhook: {url: \"https://publisher.example.com/v1/snapshots\"}", "sqs: {url: \"https://queue.example.com/1/q\"}", "set region"},
+		"queue's role":         {"webhook: {url: \"https://publisher.example.com/v1/snapshots\"}", "sqs: {url: \"https://sqs.eu-central-1.amazonaws.com/1/q\", roleARN: \"arn:aws:iam::1:user/me\"}", "want the role that may send"},
 		"publisher twice":      {"destinations:\n", "destinations:\n- {publisher: prod, webhook: {url: \"https://x/v1/snapshots\"}}\n", "exporter.yaml:7"},
 		"poll too often":       {"cluster:", "pollInterval: 10ms\ncluster:", "1s to 1m"},
 		"poll too seldom":      {"cluster:", "pollInterval: 2m\ncluster:", "1s to 1m"},

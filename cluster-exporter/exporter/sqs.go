@@ -1,10 +1,13 @@
 package exporter
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
+	"net/netip"
 	"net/url"
 	"regexp"
 
@@ -32,18 +35,21 @@ type SQS struct {
 }
 
 var (
-	queueHost = regexp.MustCompile(`^sqs\.([-a-z0-9]+)\.amazonaws\.com(\.cn)?$`)
+	queueHost = regexp.MustCompile(`^(?:vpce-[-a-z0-9]+\.)?sqs(?:-fips)?\.([-a-z0-9]+)\.(?:(?:vpce\.)?amazonaws\.com(?:\.cn)?|api\.aws)$`)
+	awsRegion = regexp.MustCompile(`^[a-z0-9]+(-[a-z0-9]+)*$`)
 	roleARN   = regexp.MustCompile(`^arn:aws[-a-z]*:iam::[0-9]{12}:role/[-_+=,.@/A-Za-z0-9]+$`)
 )
 
 // region is what the settings and the URL say; the two must agree.
 func (q SQS) region() (string, error) {
 	u, err := url.Parse(q.URL)
-	if err != nil || u.Scheme != "https" || u.Host == "" || u.User != nil || u.RawQuery != "" || len(u.Path) < 2 {
+	if err != nil || !private(u) || u.Host == "" || u.User != nil || u.RawQuery != "" || u.Fragment != "" || len(u.Path) < 2 {
 		return "", errors.New("want the queue's https URL, such as https://sqs.eu-central-1.amazonaws.com/111122223333/snapshots")
 	}
-	m := queueHost.FindStringSubmatch(u.Host)
+	m := queueHost.FindStringSubmatch(u.Hostname())
 	switch {
+	case q.Region != "" && !awsRegion.MatchString(q.Region):
+		return "", fmt.Errorf("region %q: want one such as eu-central-1", q.Region)
 	case m == nil && q.Region == "":
 		return "", fmt.Errorf("the host %s does not say its region: set region", u.Host)
 	case m == nil:
@@ -52,6 +58,12 @@ func (q SQS) region() (string, error) {
 		return "", fmt.Errorf("its URL is in %s, region says %s: remove region", m[1], q.Region)
 	}
 	return m[1], nil
+}
+
+// private reports whether nobody else can read what is sent to a URL: by https, or without leaving the machine.
+func private(u *url.URL) bool {
+	address, err := netip.ParseAddr(u.Hostname())
+	return u.Scheme == "https" || u.Scheme == "http" && err == nil && address.IsLoopback()
 }
 
 func (q SQS) check(d *settings.Document, at []any, publisher string) error {
@@ -86,25 +98,60 @@ func newQueue(settings Settings, q SQS, fallback *webhook) (*queue, error) {
 	})
 	// Nothing of the machine may log in for the exporter: no environment, no files, no metadata service.
 	loaded, err := config.LoadDefaultConfig(context.Background(), config.WithRegion(region), config.WithHTTPClient(client),
+		config.WithRetryMaxAttempts(2), // the webhook waits; and the worker tries again, with a fresh signature
 		config.WithCredentialsProvider(aws.AnonymousCredentials{}), config.WithSharedConfigFiles([]string{}), config.WithSharedCredentialsFiles([]string{}))
 	if err != nil {
 		return nil, fmt.Errorf("the AWS SDK's settings: %w", err)
 	}
-	file := q.TokenFile
-	if file == "" {
-		file = DefaultSQSTokenFile
-	}
-	login := stscreds.NewWebIdentityRoleProvider(sts.NewFromConfig(loaded), q.RoleARN, stscreds.IdentityTokenFile(file),
-		func(o *stscreds.WebIdentityRoleOptions) { o.RoleSessionName = "kube-iam-assume." + settings.Cluster })
+	loaded.HTTPClient = limitedClient{loaded.HTTPClient}
+	file := cmp.Or(q.TokenFile, DefaultSQSTokenFile)
+	login := stscreds.NewWebIdentityRoleProvider(sts.NewFromConfig(loaded), q.RoleARN, workloadToken(file),
+		func(o *stscreds.WebIdentityRoleOptions) { o.RoleSessionName = sessionName(settings.Cluster) })
 	u, err := url.Parse(q.URL)
 	if err != nil {
 		return nil, err
 	}
 	return &queue{url: q.URL, webhook: fallback, client: sqs.NewFromConfig(loaded, func(o *sqs.Options) {
 		o.Credentials = aws.NewCredentialsCache(login)
-		o.BaseEndpoint = aws.String(u.Scheme + "://" + u.Host)
-		o.RetryMaxAttempts = 2 // the worker tries again, with a fresh signature
+		if o.BaseEndpoint == nil { // the SDK's variables go before
+			o.BaseEndpoint = aws.String(u.Scheme + "://" + u.Host)
+		}
 	})}, nil
+}
+
+// sessionName is what CloudTrail calls the exporter. STS takes 2 to 64 characters, and a cluster's ID may have 63.
+func sessionName(cluster string) string {
+	const most = 64
+	if name := "kube-iam-assume." + cluster; len(name) <= most {
+		return name
+	}
+	return cluster
+}
+
+// workloadToken is a file with the token to log in with.
+type workloadToken string
+
+// tokenError is that there is none.
+type tokenError struct{ error }
+
+// GetIdentityToken implements stscreds.IdentityTokenRetriever.
+func (file workloadToken) GetIdentityToken() ([]byte, error) {
+	token, err := readToken(string(file))
+	if err != nil {
+		return nil, tokenError{err}
+	}
+	return []byte(token), nil
+}
+
+// limitedClient reads no more of an answer than any of AWS's has.
+type limitedClient struct{ next aws.HTTPClient }
+
+func (c limitedClient) Do(r *http.Request) (*http.Response, error) {
+	response, err := c.next.Do(r)
+	if err == nil {
+		response.Body = limitedBody{io.LimitReader(response.Body, maxAnswer), response.Body}
+	}
+	return response, err
 }
 
 func (q *queue) send(ctx context.Context, envelope []byte) (answer, error) {
@@ -129,26 +176,46 @@ func (q *queue) close() {
 	}
 }
 
-// unqueued says why the queue did not take a snapshot, and what would help. AWS's own words follow; no token is in them.
+// unqueued says why the queue did not take a snapshot, and what would help.
 func unqueued(err error) error {
+	var missing tokenError
+	if errors.As(err, &missing) {
+		return fmt.Errorf("no token to log in to AWS with: %w: is the projected volume with the audience sts.amazonaws.com mounted there?", missing.error)
+	}
+	whom := service(err)
 	var api smithy.APIError
 	if !errors.As(err, &api) {
-		return fmt.Errorf("the queue can't be reached: %w", withoutURL(err))
+		return fmt.Errorf("no answer of %s: %w: may the exporter reach it, directly or by the settings' proxy?", whom, withoutURL(err))
 	}
 	remedy, known := queueRemedies[api.ErrorCode()]
 	if !known {
 		remedy = "see the role and the queue"
 	}
-	return fmt.Errorf("the queue refused: %s: %s: %s", api.ErrorCode(), cut(api.ErrorMessage(), 200), remedy)
+	message := looksLikeToken.ReplaceAllLiteralString(api.ErrorMessage(), "(token)")
+	return fmt.Errorf("%s refused: %s: %s: %s", whom, cut(api.ErrorCode(), 60), cut(message, 200), remedy)
+}
+
+// looksLikeToken finds tokens in AWS's words, which may repeat what is not valid: a JWT begins with an encoded {".
+var looksLikeToken = regexp.MustCompile(`eyJ[-_=.A-Za-z0-9]+`)
+
+// service is the one that an error is of: STS, which is asked before the queue, or SQS.
+func service(err error) (name string) {
+	for operation := (*smithy.OperationError)(nil); errors.As(err, &operation); err = operation.Err {
+		name = operation.Service()
+	}
+	return name
 }
 
 // queueRemedies are what to do about the codes of STS and SQS.
 var queueRemedies = map[string]string{
-	"InvalidIdentityToken":  "AWS does not accept the exporter's token: is its key published, its audience sts.amazonaws.com, and the identity provider's URL the issuer?",
-	"ExpiredTokenException": "the exporter's token has expired: is the token file a projected volume, which the kubelet renews?",
-	"ExpiredToken":          "the login has expired: correct the clock",
-	"AccessDenied":          "the role does not trust this service account, or may not send: deploy the stack again",
-	"AccessDeniedException": "the role may not send to the queue: deploy the stack again",
-	"IDPCommunicationError": "AWS could not read the documents: look at the issuer's URL from outside",
-	"QueueDoesNotExist":     "the URL is not that of the stack's output, or of another region",
+	"InvalidIdentityToken":                    "AWS does not accept the exporter's token: is its key published, its audience sts.amazonaws.com, and the identity provider's URL the issuer?",
+	"ExpiredTokenException":                   "the exporter's token has expired: is the token file a projected volume, which the kubelet renews?",
+	"ExpiredToken":                            "the login has expired: correct the clock",
+	"AccessDenied":                            "the role does not trust this service account, or may not send: deploy the stack again",
+	"AccessDeniedException":                   "the role may not send to the queue: deploy the stack again",
+	"IDPCommunicationError":                   "AWS could not read the documents: look at the issuer's URL from outside",
+	"QueueDoesNotExist":                       noQueue,
+	"AWS.SimpleQueueService.NonExistentQueue": noQueue, // in the words of SQS's older protocol, which the SDK prefers
 }
+
+const noQueue = "the URL is not that of the stack's output, or of another region"

@@ -34,7 +34,7 @@ type awsAccount struct {
 // newAWSAccount sets the SDK's variable for the login's endpoint, so that its test can't be parallel.
 func newAWSAccount(t *testing.T) *awsAccount {
 	t.Helper()
-	account := &awsAccount{T: t, queue: &queue.Queue{}, token: "a.workload.token"}
+	account := &awsAccount{T: t, queue: &queue.Queue{}, token: "eyJhbGciOiJub25lIn0.workload.token"}
 	queues := &queue.Server{Queues: map[string]*queue.Queue{"snapshots": account.queue}, Authorize: account.authorize}
 	web := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.Header.Get("X-Amz-Target") != "" {
@@ -143,12 +143,14 @@ func TestLostRotation(t *testing.T) {
 	}
 }
 
-// TestQueueAlone says what would help, and tries again by itself.
+// TestQueueAlone says what would help, and tries again by itself. The SDK's variable says where SQS is, whatever the URL.
 func TestQueueAlone(t *testing.T) {
 	account, w := newAWSAccount(t), newWorld(t, 1)
+	t.Setenv("AWS_ENDPOINT_URL_SQS", strings.TrimSuffix(account.url, "/111122223333/snapshots"))
 	account.unknown.Store(true)
 	s := account.settings(w)
 	s.Destinations[0].Webhook = nil
+	s.Destinations[0].SQS.URL = "https://sqs.eu-central-1.amazonaws.com/111122223333/snapshots"
 	w.start(s)
 	w.waitEvent("DeliveryFailed", "InvalidIdentityToken", "is its key published")
 	account.unknown.Store(false)
