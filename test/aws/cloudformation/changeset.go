@@ -160,11 +160,13 @@ func (s *stack) sameOutputs(target deployment) bool {
 	return reflect.DeepEqual(s.now.template.Outputs, target.template.Outputs) && slices.Equal(s.now.tags, target.tags)
 }
 
+// changeSet finds one by its ID, or by its name among those of a stack. Deleted stacks have none.
 func (d *Double) changeSet(parameters url.Values) (*stack, *changeSet, error) {
 	name := parameters.Get("ChangeSetName")
-	for _, s := range slices.Backward(d.stacks) { // names are given again
-		for _, c := range slices.Backward(s.changeSets) {
-			if c.id == name || c.name == name && (s.name == parameters.Get("StackName") || s.id == parameters.Get("StackName")) {
+	for _, s := range d.stacks {
+		of := parameters.Get("StackName")
+		for _, c := range s.changeSets {
+			if s.status != deleteComplete && (c.id == name || c.name == name && (s.name == of || s.id == of)) {
 				return s, c, nil
 			}
 		}

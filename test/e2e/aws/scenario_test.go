@@ -7,19 +7,22 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/kube-iam-assume/kube-iam-assume/test/aws"
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/s3"
+
+	standin "github.com/kube-iam-assume/kube-iam-assume/test/aws"
 	"github.com/kube-iam-assume/kube-iam-assume/test/kube"
 )
 
 // managed are policies that the account has besides the stack's.
-var managed = map[string]string{"arn:aws:iam::" + aws.AccountID + ":policy/payments": `{"Version": "2012-10-17", "Statement": [
+var managed = map[string]string{"arn:aws:iam::" + standin.AccountID + ":policy/payments": `{"Version": "2012-10-17", "Statement": [
 	{"Effect": "Allow", "Action": "s3:GetObject", "Resource": "arn:aws:s3:::` + data + `/payments/*"}]}`}
 
 const roles = `
 roles:
 - serviceAccount: production/payments
   clusters: all
-  managedPolicies: ["arn:aws:iam::` + aws.AccountID + `:policy/payments"]
+  managedPolicies: ["arn:aws:iam::` + standin.AccountID + `:policy/payments"]
 `
 
 // From nothing to a pod that reads its object, and through a rotation of the key.
@@ -52,6 +55,21 @@ func TestFromNothingToAPod(t *testing.T) {
 	exporter = c.exporter(cluster, output, "sqs")
 	c.logged(function, sofar, "snapshot.accepted", "attested")
 
+	// A deploy that would leave its keys to nobody is refused and rolled back.
+	file := "clusters/" + clusterID + ".yaml"
+	enrollment := d.read(file)
+	d.remove(clusterID)
+	d.enroll("prod-us1", 1, b)
+	d.refused("a cluster that has reported is missing", clusterID, "removed: true", "UPDATE_ROLLBACK_COMPLET")
+	d.remove("prod-us1")
+	d.write(file, enrollment)
+	c.accepted(role, token("payments", audience))
+	sofar = len(c.account.Log(function))
+	c.logged(function, sofar, "snapshot.accepted") // the next heartbeat
+	if printed, err := d.cdk("deploy", "--require-approval=never"); err != nil || !strings.Contains(printed, "(no changes)") {
+		t.Errorf("%v\n%s", err, printed)
+	}
+
 	server := cluster.Servers[0]
 	server.Restart(t, kube.Config{Issuers: []string{issuer}, Keys: kube.Keys{Sign: a, Verify: []*kube.Key{a, b}}})
 	c.logged(function, 0, "key.added", b.ID())
@@ -72,8 +90,25 @@ func TestFromNothingToAPod(t *testing.T) {
 		}
 		return nil
 	})
+	c.closed(outputs)
 	c.forget(issuer)
 	c.accepted(role, token("payments", audience))
 	c.refused("a key that is retired and gone", role, old)
 	exporter.Stop()
+}
+
+// closed wants everything that nobody needs to be refused.
+func (c *cloud) closed(outputs map[string]string) {
+	c.Helper()
+	root := s3.NewFromConfig(c.Config()) // with connections of its own: it goes through the gate
+	documents, private := outputs["DocumentsBucket"], outputs["PrivateBucket"]
+	for _, bucket := range []string{documents, private} {
+		_, err := root.PutObject(c.Context(), &s3.PutObjectInput{
+			Bucket: &bucket, Key: new(clusterID + "/openid/v1/jwks"), Body: strings.NewReader("{}"), IfNoneMatch: new("*"),
+		})
+		c.refusedWith(err, "AccessDenied") // even to root
+		stranger := s3.NewFromConfig(c.ConfigOf(aws.Credentials{}))
+		_, err = stranger.ListObjectsV2(c.Context(), &s3.ListObjectsV2Input{Bucket: &bucket})
+		c.refusedWith(err, "AccessDenied")
+	}
 }

@@ -63,6 +63,11 @@ func (f *function) running(ctx context.Context) (*lambdahost.Host, error) {
 func (f *function) stop() {
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	f.end()
+}
+
+// end stops the processes. The mutex is held.
+func (f *function) end() {
 	if f.host != nil {
 		f.host.Stop()
 		f.logs = append(f.logs, f.host.Log())
@@ -143,9 +148,9 @@ func (k functions) Update(ctx context.Context, r cloudformation.Request) (cloudf
 	if err != nil {
 		return cloudformation.Made{}, err
 	}
-	f.stop()
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	f.end() // under the lock: an event that waits for it must not start what was
 	f.options, f.role = options, r.Text("Role")
 	return cloudformation.Made{ID: r.ID}, nil
 }
