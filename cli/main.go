@@ -32,30 +32,54 @@ func main() { os.Exit(run()) }
 func run() int {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
+	err := rootCommand().ExecuteContext(ctx)
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "kube-iam-assume:", err)
+	}
+	return exitCode(err)
+}
+
+func exitCode(err error) int {
+	switch {
+	case err == nil:
+		return 0
+	case errors.Is(err, errUsage):
+		return exitUsage
+	}
+	return exitFailed
+}
+
+func rootCommand() *cobra.Command {
 	root := &cobra.Command{
 		Use:   "kube-iam-assume",
 		Short: "Secretless cloud access for self-hosted Kubernetes",
 		Long: `kube-iam-assume publishes a cluster's public signing keys where AWS, Google Cloud, Azure and Vault can read them, and keeps them right
 through every rotation. Workloads then get cloud access without a stored secret.`,
 		Version: version, SilenceErrors: true, SilenceUsage: true,
+		Args: knownCommand, RunE: func(c *cobra.Command, _ []string) error { return c.Help() },
+		PersistentPreRunE: func(c *cobra.Command, _ []string) error { return usage(c, c.ValidateRequiredFlags()) },
 	}
-	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
-		return fmt.Errorf("%w: %w; see %s --help", errUsage, err, c.CommandPath())
-	})
+	root.SetFlagErrorFunc(usage)
 	root.AddCommand(enrollCommand(), inspectCommand(), verifyCommand(), operateCommand(), demoCommand(), &cobra.Command{
 		Use: "version", Short: "Print the version", Args: cobra.NoArgs,
 		Run: func(c *cobra.Command, _ []string) { fmt.Fprintln(c.OutOrStdout(), version) },
 	})
-	err := root.ExecuteContext(ctx)
-	switch {
-	case err == nil:
-		return 0
-	case errors.Is(err, errUsage):
-		fmt.Fprintln(os.Stderr, "kube-iam-assume:", err)
-		return exitUsage
+	return root
+}
+
+// usage marks an error, if there is one, as what a person typed wrong.
+func usage(c *cobra.Command, err error) error {
+	if err == nil {
+		return nil
 	}
-	fmt.Fprintln(os.Stderr, "kube-iam-assume:", err)
-	return exitFailed
+	return fmt.Errorf("%w: %w; see %s --help", errUsage, err, c.CommandPath())
+}
+
+func knownCommand(c *cobra.Command, args []string) error {
+	if len(args) == 0 {
+		return nil
+	}
+	return usage(c, fmt.Errorf("unknown command %q", args[0]))
 }
 
 // exactly is cobra.ExactArgs in words that help.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/x509"
 	"encoding/pem"
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -40,6 +41,30 @@ func TestScripts(t *testing.T) {
 		s := &scene{Env: env, key: snapshottest.NewRSAKey(), next: snapshottest.NewRSAKey()}
 		return s.make()
 	}})
+}
+
+// Scripts that use this tool tell by the code whether they called it wrongly.
+func TestExitCodes(t *testing.T) {
+	t.Parallel()
+	for line, want := range map[string]int{
+		"":                             0,
+		"version":                      0,
+		"frobnicate":                   exitUsage,
+		"--frobnicate":                 exitUsage,
+		"operate frobnicate":           exitUsage,
+		"operate revoke":               exitUsage,
+		"operate revoke --frobnicate":  exitUsage,
+		"verify":                       exitUsage,
+		"verify token.jwt":             exitUsage, // flags are missing
+		"inspect /nowhere/at/all.json": exitFailed,
+	} {
+		root := rootCommand()
+		root.SetArgs(strings.Fields(line))
+		root.SetOut(io.Discard)
+		if err := root.ExecuteContext(t.Context()); exitCode(err) != want {
+			t.Errorf("%q: exit code %d (%v), want %d", line, exitCode(err), err, want)
+		}
+	}
 }
 
 const account = "kube-iam-assume/cluster-exporter"
