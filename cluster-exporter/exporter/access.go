@@ -25,11 +25,12 @@ var ErrAccess = errors.New("no access to the API servers")
 
 // Access is how API servers are reached: directly, never through a proxy.
 type Access struct {
-	Address    string // of any of them, to list them all: host:port
-	CAFile     string // their authority, PEM; read again when it changes
-	ServerName string // in their certificates; the settings decide
-	TokenFile  string // read for every request: the kubelet renews it, and after a key swap the old token is refused
-	Dial       func(ctx context.Context, network, address string) (net.Conn, error)
+	Address   string // of any of them, to list them all: host:port
+	CAFile    string // their authority, PEM; read again when it changes
+	TokenFile string // read for every request: the kubelet renews it, and after a key swap the old token is refused
+	Dial      func(ctx context.Context, network, address string) (net.Conn, error)
+
+	serverName string // in their certificates; the settings say it
 }
 
 func (a Access) authority() ([]byte, error) {
@@ -54,7 +55,7 @@ func (a Access) client(authority []byte, fresh bool) *http.Client {
 	}
 	transport := &http.Transport{ // Proxy is nil
 		DialContext:            dial,
-		TLSClientConfig:        &tls.Config{RootCAs: roots, ServerName: a.ServerName, MinVersion: tls.VersionTLS12},
+		TLSClientConfig:        &tls.Config{RootCAs: roots, ServerName: a.serverName, MinVersion: tls.VersionTLS12},
 		TLSHandshakeTimeout:    serverTimeout,
 		IdleConnTimeout:        2 * maxPollInterval,
 		MaxResponseHeaderBytes: 64 << 10,

@@ -61,9 +61,8 @@ func (w *worker) run(ctx context.Context) {
 	defer timer.Stop()
 	defer w.sender.close()
 	for {
-		if at, ok := w.schedule.due(reading, w.now()); ok && at.Sub(reading.Began) <= maxReadingAge {
-			wait := at.Sub(w.now())
-			if wait <= 0 {
+		if wait, ok := w.next(reading); ok {
+			if wait == 0 {
 				w.send(ctx, reading)
 				continue
 			}
@@ -76,6 +75,19 @@ func (w *worker) run(ctx context.Context) {
 		case <-timer.C:
 		}
 	}
+}
+
+// next tells how long to wait before a reading is sent. It is false if the reading would be too old then, or is not to be sent at all.
+func (w *worker) next(reading *Reading) (time.Duration, bool) {
+	now := w.now()
+	at, ok := w.schedule.due(reading, now)
+	if !ok {
+		return 0, false
+	}
+	if at.Before(now) {
+		at = now
+	}
+	return at.Sub(now), at.Sub(reading.Began) <= maxReadingAge
 }
 
 // send signs afresh, so that a retry is never late, and judges what comes of it.

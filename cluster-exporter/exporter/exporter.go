@@ -82,7 +82,7 @@ func New(settings Settings, options Options) (*Exporter, error) {
 }
 
 func completed(access Access, servers APIServers) Access {
-	access.ServerName = servers.ServerName
+	access.serverName = servers.ServerName
 	if servers.CAFile != "" {
 		access.CAFile = servers.CAFile
 	}

@@ -108,3 +108,38 @@ func TestJitter(t *testing.T) {
 		}
 	}
 }
+
+// TestOldReading: what was read too long ago is not sent, neither as news, again, nor at the heartbeat.
+func TestOldReading(t *testing.T) {
+	t.Parallel()
+	type attempt struct {
+		came outcome
+		at   time.Duration // after the reading began
+	}
+	for name, test := range map[string]struct {
+		before *attempt
+		at     time.Duration
+		wait   time.Duration
+		sent   bool
+	}{
+		"news":                                   {nil, 0, 0, true},
+		"news at the limit":                      {nil, maxReadingAge, 0, true},
+		"news too late":                          {nil, maxReadingAge + 1, 0, false},
+		"again":                                  {&attempt{failed, time.Second}, time.Second, time.Second, true},
+		"again, already due":                     {&attempt{failed, time.Second}, time.Minute, 0, true},
+		"again, due in time, looked at too late": {&attempt{failed, time.Second}, maxReadingAge + 1, 0, false},
+		"again, due too late":                    {&attempt{failed, maxReadingAge}, maxReadingAge, time.Second, false},
+		"heartbeat of an old reading":            {&attempt{accepted, 0}, time.Second, 10*time.Minute - time.Second, false},
+		"heartbeat after a queue took it":        {&attempt{queued, 0}, 10 * time.Minute, 0, false},
+	} {
+		w := &worker{schedule: newSchedule(10 * time.Minute), now: func() time.Time { return start.Add(test.at) }}
+		w.schedule.jitter = noJitter
+		reading := readingAt(0, key1)
+		if test.before != nil {
+			w.schedule.done(reading, test.before.came, start.Add(test.before.at), 0)
+		}
+		if wait, sent := w.next(reading); wait != test.wait || sent != test.sent {
+			t.Errorf("%s: %s, %v, want %s, %v", name, wait, sent, test.wait, test.sent)
+		}
+	}
+}
