@@ -14,6 +14,7 @@ import (
 
 	"github.com/aws/aws-lambda-go/cfn"
 
+	"github.com/kube-iam-assume/kube-iam-assume/shared/function"
 	"github.com/kube-iam-assume/kube-iam-assume/shared/publish"
 )
 
@@ -32,7 +33,7 @@ type properties struct {
 
 // deploy answers CloudFormation. Whatever happened is told at the event's URL, so the invocation itself fails only if that was not
 // possible, or if the event is none.
-func (f *function) deploy(ctx context.Context, payload []byte) ([]byte, error) {
+func (h *handler) deploy(ctx context.Context, payload []byte) ([]byte, error) {
 	event, err := decode[cfn.Event](payload)
 	if err != nil {
 		return nil, err
@@ -42,11 +43,11 @@ func (f *function) deploy(ctx context.Context, payload []byte) ([]byte, error) {
 	}
 	answer := cfn.NewResponse(&event)
 	answer.Status, answer.PhysicalResourceID = cfn.StatusSuccess, physicalID(event)
-	if err := guarded(func() error { return f.apply(ctx, event) }); err != nil {
+	if err := function.Guarded(func() error { return h.apply(ctx, event) }); err != nil {
 		answer.Status, answer.Reason = cfn.StatusFailed, brief(err)
-		f.logger.ErrorContext(ctx, "a deploy failed", "event", "deploy.failed", "request", event.RequestType, "detail", err.Error())
+		h.logger.ErrorContext(ctx, "a deploy failed", "event", "deploy.failed", "request", event.RequestType, "detail", err.Error())
 	}
-	return f.respond(ctx, event.ResponseURL, answer)
+	return h.respond(ctx, event.ResponseURL, answer)
 }
 
 func checkDeploy(event cfn.Event) error {
@@ -72,14 +73,14 @@ func physicalID(event cfn.Event) string {
 // apply publishes what the settings say and waits until the world sees it. A deletion deletes nothing: tokens may still be out, and a stack that
 // is made again finds its state. Settings of an older generation than the state's are a rolled back deploy, which must be able to
 // end: the publisher raises generation.old and goes on.
-func (f *function) apply(ctx context.Context, event cfn.Event) error {
+func (h *handler) apply(ctx context.Context, event cfn.Event) error {
 	switch {
 	case event.RequestType == cfn.RequestDelete:
 		return nil
 	case event.ResourceType != resourceType:
 		return fmt.Errorf("this function is for resources of type %s, not %.60q", resourceType, event.ResourceType)
-	case f.unusable != nil:
-		return f.unusable
+	case h.unusable != nil:
+		return h.unusable
 	}
 	now, err := propertiesOf(event.ResourceProperties)
 	if err != nil {
@@ -88,7 +89,7 @@ func (f *function) apply(ctx context.Context, event cfn.Event) error {
 	old, _ := propertiesOf(event.OldResourceProperties) // none when it is created; whatever they are, they are the past
 	ctx, cancel := before(ctx, deployReserve)
 	defer cancel()
-	vanished, err := f.publisher.Vanished(ctx, old.issuers...)
+	vanished, err := h.publisher.Vanished(ctx, old.issuers...)
 	if err != nil {
 		return err
 	}
@@ -96,11 +97,11 @@ func (f *function) apply(ctx context.Context, event cfn.Event) error {
 		return fmt.Errorf("%w: %s. Put its file back with removed: true, deploy, and take it out after the retention",
 			errVanished, strings.Join(vanished, ", "))
 	}
-	if err := f.publisher.Reconcile(ctx); err != nil {
+	if err := h.publisher.Reconcile(ctx); err != nil {
 		return err
 	}
 	for _, issuer := range now.issuers {
-		if err := f.awaitPublic(ctx, issuer); err != nil {
+		if err := h.awaitPublic(ctx, issuer); err != nil {
 			return err
 		}
 	}
@@ -124,12 +125,12 @@ func propertiesOf(values map[string]any) (properties, error) {
 }
 
 // awaitPublic looks at an issuer's URL until a stranger gets there what is published, or the time is over.
-func (f *function) awaitPublic(ctx context.Context, issuer string) error {
-	ticker := time.NewTicker(f.poll)
+func (h *handler) awaitPublic(ctx context.Context, issuer string) error {
+	ticker := time.NewTicker(h.poll)
 	defer ticker.Stop()
 	var last error
 	for {
-		err := f.publisher.Public(ctx, issuer)
+		err := h.publisher.Public(ctx, issuer)
 		switch {
 		case err == nil:
 			return nil

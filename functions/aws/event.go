@@ -13,6 +13,7 @@ import (
 	"github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
 
+	"github.com/kube-iam-assume/kube-iam-assume/shared/function"
 	"github.com/kube-iam-assume/kube-iam-assume/shared/publish"
 )
 
@@ -24,8 +25,8 @@ const (
 // errEvent means that the function was invoked with something it does not answer. Nothing was done.
 var errEvent = errors.New("not an event of this function")
 
-// function is what lives from one invocation to the next. It is safe for concurrent use.
-type function struct {
+// handler is what lives from one invocation to the next. It is safe for concurrent use.
+type handler struct {
 	publisher *publish.Publisher
 	door      http.Handler
 	unusable  error // why there is no publisher
@@ -38,29 +39,29 @@ type function struct {
 type kind struct {
 	name   string
 	alone  []string // the only members it may have, where the event is ours
-	answer func(*function, context.Context, []byte) ([]byte, error)
+	answer func(*handler, context.Context, []byte) ([]byte, error)
 }
 
 // kinds are told apart by one member of the event each. Whoever calls the webhook chooses values below "body", "headers" and the like, and no
 // member of the event itself, so it can't make another event.
 var kinds = map[string]kind{
-	"requestContext": {name: "HTTP API or Function URL", answer: (*function).serve},
-	"Records":        {name: "SQS batch", alone: []string{"Records"}, answer: (*function).consume},
-	"reconcile":      {name: "schedule", alone: []string{"reconcile"}, answer: (*function).reconcile},
-	"statement":      {name: "operator's statement", alone: []string{"statement", "dryRun"}, answer: (*function).operate},
-	"RequestType":    {name: "CloudFormation custom resource", answer: (*function).deploy},
+	"requestContext": {name: "HTTP API or Function URL", answer: (*handler).serve},
+	"Records":        {name: "SQS batch", alone: []string{"Records"}, answer: (*handler).consume},
+	"reconcile":      {name: "schedule", alone: []string{"reconcile"}, answer: (*handler).reconcile},
+	"statement":      {name: "operator's statement", alone: []string{"statement", "dryRun"}, answer: (*handler).operate},
+	"RequestType":    {name: "CloudFormation custom resource", answer: (*handler).deploy},
 }
 
 // Invoke implements lambda.Handler.
-func (f *function) Invoke(ctx context.Context, payload []byte) ([]byte, error) {
+func (h *handler) Invoke(ctx context.Context, payload []byte) ([]byte, error) {
 	event, err := kindOf(payload)
 	if err != nil {
-		f.logger.ErrorContext(ctx, "an event was refused", "event", "event.refused", "detail", err.Error())
+		h.logger.ErrorContext(ctx, "an event was refused", "event", "event.refused", "detail", err.Error())
 		return nil, err
 	}
 	ctx, cancel := before(ctx, answerReserve)
 	defer cancel()
-	return event.answer(f, ctx, payload)
+	return event.answer(h, ctx, payload)
 }
 
 // kindOf says which event this is. What may be two is none.
@@ -105,7 +106,7 @@ type status struct {
 	Status string `json:"status"`
 }
 
-func (f *function) reconcile(ctx context.Context, payload []byte) ([]byte, error) {
+func (h *handler) reconcile(ctx context.Context, payload []byte) ([]byte, error) {
 	event, err := decode[struct {
 		Reconcile bool `json:"reconcile"`
 	}](payload)
@@ -114,23 +115,21 @@ func (f *function) reconcile(ctx context.Context, payload []byte) ([]byte, error
 		return nil, err
 	case !event.Reconcile:
 		return nil, fmt.Errorf(`%w: want {"reconcile": true}`, errEvent)
-	case f.unusable != nil:
-		return nil, f.unusable
+	case h.unusable != nil:
+		return nil, h.unusable
 	}
-	if err := f.publisher.Reconcile(ctx); err != nil {
+	if err := h.publisher.Reconcile(ctx); err != nil {
 		return nil, err
 	}
 	return json.Marshal(status{"reconciled"})
 }
 
-// guarded makes a panic an error, so that one bad input does not take down what else the invocation has to do.
-func guarded(do func() error) (err error) {
-	defer func() {
-		if p := recover(); p != nil {
-			err = fmt.Errorf("a bug of this program: panic: %v", p)
-		}
-	}()
-	return do()
+// operate carries out an operator's order, or plans it.
+func (h *handler) operate(ctx context.Context, payload []byte) ([]byte, error) {
+	if h.unusable != nil {
+		return nil, h.unusable
+	}
+	return function.Operate(ctx, h.publisher, payload)
 }
 
 // before ends a context some time before the function's own end, so that an answer can still be given.

@@ -12,8 +12,6 @@ import (
 
 	"github.com/aws/aws-lambda-go/cfn"
 	"github.com/aws/aws-lambda-go/events"
-
-	"github.com/kube-iam-assume/kube-iam-assume/shared/rotation"
 )
 
 // web is the event of a request.
@@ -182,9 +180,6 @@ func FuzzEvent(f *testing.F) {
 		}
 		if event, err := decode[cfn.Event]([]byte(payload)); err == nil && checkDeploy(event) == nil {
 			_, _ = propertiesOf(event.ResourceProperties)
-		}
-		if event, err := decode[order]([]byte(payload)); err == nil {
-			_, _ = rotation.ParseStatement(event.Statement)
 		}
 	})
 }

@@ -31,12 +31,12 @@ import (
 func main() {
 	logger := slog.New(lambdacontext.NewLogHandler())
 	slog.SetDefault(logger) // what aws-lambda-go prints by itself is JSON, too
-	f := &function{logger: logger, responses: newResponseClient(), poll: time.Second}
-	f.publisher, f.unusable = open(context.Background(), os.Getenv, logger)
-	if f.unusable != nil {
-		logger.Error("the function can't work", "event", "settings.invalid", "detail", f.unusable.Error())
+	h := &handler{logger: logger, responses: newResponseClient(), poll: time.Second}
+	h.publisher, h.unusable = open(context.Background(), os.Getenv, logger)
+	if h.unusable != nil {
+		logger.Error("the function can't work", "event", "settings.invalid", "detail", h.unusable.Error())
 	} else {
-		f.door = publish.NewHandler(f.publisher)
+		h.door = publish.NewHandler(h.publisher)
 	}
-	lambda.Start(f)
+	lambda.Start(h)
 }

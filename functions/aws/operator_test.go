@@ -8,6 +8,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/kube-iam-assume/kube-iam-assume/shared/function"
 	"github.com/kube-iam-assume/kube-iam-assume/shared/jwks"
 	"github.com/kube-iam-assume/kube-iam-assume/shared/rotation"
 	"github.com/kube-iam-assume/kube-iam-assume/shared/snapshot/snapshottest"
@@ -44,7 +45,12 @@ func TestOperator(t *testing.T) {
 		if err != nil {
 			t.Fatalf("%s: %v", test.name, err)
 		}
-		var got outcome
+		var got struct {
+			Status      string
+			Publication uint32
+			Changes     []rotation.Change
+			Published   []struct{ KeyID, Status string }
+		}
 		if err := json.Unmarshal(data, &got); err != nil {
 			t.Fatal(err)
 		}
@@ -54,7 +60,7 @@ func TestOperator(t *testing.T) {
 		}
 		published := map[string]string{}
 		for _, key := range got.Published {
-			published[key.KeyID] = string(key.Status)
+			published[key.KeyID] = key.Status
 		}
 		if got.Status != test.status || got.Publication == 0 || !cmp.Equal(changes, test.changes) || !cmp.Equal(published, test.published) {
 			t.Errorf("%s: %s", test.name, data)
@@ -84,7 +90,7 @@ func TestRefusedStatements(t *testing.T) {
 		"an unknown issuer":  {`{"statement": {"issuer": "https://example.com", "cluster": "prod", "action": "remove", "reason": "r"}}`, rotation.ErrStatement},
 		"an unknown cluster": {`{"statement": {"issuer": "ISSUER", "cluster": "test", "action": "remove", "reason": "r"}}`, rotation.ErrUnknownCluster},
 		"a plan of none":     {`{"statement": {"issuer": "ISSUER", "cluster": "test", "action": "remove", "reason": "r"}, "dryRun": true}`, rotation.ErrUnknownCluster},
-		"a dry run of text":  {`{"statement": {"issuer": "ISSUER", "cluster": "prod", "action": "remove", "reason": "r"}, "dryRun": "no"}`, errEvent},
+		"a dry run of text":  {`{"statement": {"issuer": "ISSUER", "cluster": "prod", "action": "remove", "reason": "r"}, "dryRun": "no"}`, function.ErrOrder},
 		"another case":       {`{"statement": {"issuer": "ISSUER", "cluster": "prod", "action": "remove", "reason": "r"}, "dryrun": true}`, errEvent},
 		"nothing is lost":    {`{"statement": {"issuer": "ISSUER", "action": "recover", "reason": "r"}}`, nil},
 	} {

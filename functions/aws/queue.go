@@ -8,7 +8,7 @@ import (
 	"github.com/aws/aws-lambda-go/events"
 	"github.com/go-json-experiment/json"
 
-	"github.com/kube-iam-assume/kube-iam-assume/shared/publish"
+	"github.com/kube-iam-assume/kube-iam-assume/shared/function"
 )
 
 const (
@@ -18,9 +18,9 @@ const (
 
 // consume takes a batch of snapshots. Those that may succeed later go back to the queue; one that was refused is done with: publish has
 // logged it, and the log is what counts it. Message attributes mean nothing, the body is all.
-func (f *function) consume(ctx context.Context, payload []byte) ([]byte, error) {
-	if f.unusable != nil {
-		return nil, f.unusable
+func (h *handler) consume(ctx context.Context, payload []byte) ([]byte, error) {
+	if h.unusable != nil {
+		return nil, h.unusable
 	}
 	batch, err := decode[events.SQSEvent](payload)
 	if err != nil {
@@ -33,7 +33,7 @@ func (f *function) consume(ctx context.Context, payload []byte) ([]byte, error) 
 	}
 	answer := events.SQSEventResponse{BatchItemFailures: []events.SQSBatchItemFailure{}}
 	for i, message := range batch.Records {
-		if !f.done(ctx, message, len(batch.Records)-i) {
+		if !h.done(ctx, message, len(batch.Records)-i) {
 			answer.BatchItemFailures = append(answer.BatchItemFailures, events.SQSBatchItemFailure{ItemIdentifier: message.MessageId})
 		}
 	}
@@ -41,22 +41,14 @@ func (f *function) consume(ctx context.Context, payload []byte) ([]byte, error) 
 }
 
 // done judges one message, in its share of the time that is left, and reports whether the queue can forget it.
-func (f *function) done(ctx context.Context, message events.SQSMessage, left int) bool {
+func (h *handler) done(ctx context.Context, message events.SQSMessage, left int) bool {
 	ctx, cancel := share(ctx, left)
 	defer cancel()
 	if end, ok := ctx.Deadline(); ok && time.Until(end) < messageLeast {
-		f.logger.WarnContext(ctx, "no time left for a message", "event", "queue.deferred", "instance", message.MessageId)
+		h.logger.WarnContext(ctx, "no time left for a message", "event", "queue.deferred", "instance", message.MessageId)
 		return false
 	}
-	err := guarded(func() error {
-		_, err := f.publisher.Accept(publish.WithInstance(ctx, message.MessageId), []byte(message.Body))
-		return err
-	})
-	if err == nil || !publish.Retryable(err) {
-		return true
-	}
-	f.logger.WarnContext(ctx, "a message goes back to the queue", "event", "queue.returned", "instance", message.MessageId, "detail", err.Error())
-	return false
+	return function.Take(ctx, h.publisher, h.logger, message.MessageId, []byte(message.Body)) == nil
 }
 
 // share divides what is left of the function's time evenly among the messages that are left, so that none starves the others.

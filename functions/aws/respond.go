@@ -28,25 +28,25 @@ func newResponseClient() *http.Client {
 }
 
 // respond puts the answer where CloudFormation waits for it. The URL carries a signature, so no error names it.
-func (f *function) respond(ctx context.Context, to string, answer *cfn.Response) ([]byte, error) {
+func (h *handler) respond(ctx context.Context, to string, answer *cfn.Response) ([]byte, error) {
 	body, err := json.Marshal(answer)
 	if err != nil {
 		return nil, err
 	}
 	for range responseAttempts {
-		if err = f.put(ctx, to, body); err == nil {
+		if err = h.put(ctx, to, body); err == nil {
 			return json.Marshal(status{string(answer.Status)})
 		}
 	}
 	return nil, fmt.Errorf("CloudFormation could not be told %s: %w", answer.Status, err)
 }
 
-func (f *function) put(ctx context.Context, to string, body []byte) error {
+func (h *handler) put(ctx context.Context, to string, body []byte) error {
 	request, err := http.NewRequestWithContext(ctx, http.MethodPut, to, bytes.NewReader(body))
 	if err != nil {
 		return errors.New("its ResponseURL is no URL")
 	}
-	response, err := f.responses.Do(request) // without a Content-Type, because the URL is signed without
+	response, err := h.responses.Do(request) // without a Content-Type, because the URL is signed without
 	var named *url.Error
 	if errors.As(err, &named) {
 		return named.Err

@@ -28,7 +28,7 @@ import (
 // rig is a function on stores in memory, whose documents are served to the world, and a CloudFormation that waits for answers.
 type rig struct {
 	*testing.T
-	*function
+	*handler
 	documents, private *memory.Bucket
 	world              *httptest.Server
 	clouds             *httptest.Server // where CloudFormation waits
@@ -87,7 +87,7 @@ func (r *rig) deployed(clusters ...enrollment.Cluster) {
 	if err != nil {
 		r.Fatal(err)
 	}
-	r.function = &function{publisher: p, door: publish.NewHandler(p), responses: r.clouds.Client(), poll: 5 * time.Millisecond, logger: logger}
+	r.handler = &handler{publisher: p, door: publish.NewHandler(p), responses: r.clouds.Client(), poll: 5 * time.Millisecond, logger: logger}
 }
 
 // store lets a test break the stores.

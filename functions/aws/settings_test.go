@@ -61,8 +61,8 @@ func TestOpen(t *testing.T) {
 		"one bucket for all":  {change: map[string]string{"PRIVATE_BUCKET": "documents-bucket"}, want: `both "documents-bucket"`},
 		"no region":           {change: map[string]string{"AWS_REGION": ""}, want: "AWS_REGION is not set"},
 		"text for logs":       {change: map[string]string{"AWS_LAMBDA_LOG_FORMAT": "Text"}, want: "LoggingConfig: {LogFormat: JSON}"},
-		"an empty package":    {change: map[string]string{"LAMBDA_TASK_ROOT": empty}, want: "publisher.yaml and clusters/ beside bootstrap"},
-		"no package anywhere": {change: map[string]string{"LAMBDA_TASK_ROOT": ""}, want: "publisher.yaml and clusters/ beside bootstrap"},
+		"an empty package":    {change: map[string]string{"LAMBDA_TASK_ROOT": empty}, want: "publisher.yaml and clusters/ beside the program"},
+		"no package anywhere": {change: map[string]string{"LAMBDA_TASK_ROOT": ""}, want: "publisher.yaml and clusters/ beside the program"},
 		"an unknown field":    {change: map[string]string{"LAMBDA_TASK_ROOT": bad}, want: "publisher.yaml:6:", is: settings.ErrInvalid},
 	} {
 		getenv := func(name string) string {

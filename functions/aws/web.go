@@ -17,9 +17,9 @@ import (
 )
 
 // serve answers a request that came through an HTTP API or a Function URL: both send and take format 2.0.
-func (f *function) serve(ctx context.Context, payload []byte) ([]byte, error) {
-	if f.unusable != nil {
-		return nil, f.unusable
+func (h *handler) serve(ctx context.Context, payload []byte) ([]byte, error) {
+	if h.unusable != nil {
+		return nil, h.unusable
 	}
 	event, err := decode[events.APIGatewayV2HTTPRequest](payload)
 	if err != nil {
@@ -30,7 +30,7 @@ func (f *function) serve(ctx context.Context, payload []byte) ([]byte, error) {
 		return nil, err
 	}
 	response := &response{header: http.Header{}}
-	f.door.ServeHTTP(response, request)
+	h.door.ServeHTTP(response, request)
 	return json.Marshal(response.answer(request.Method))
 }
 

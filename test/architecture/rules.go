@@ -29,6 +29,8 @@ var Arrows = []Arrow{
 		"shared/rotation", "shared/snapshot", "shared/jwks", "shared/bucket", "shared/enrollment", "shared/settings",
 	}},
 
+	{From: "shared/function", To: []string{"shared/publish", "shared/enrollment", "shared/rotation"}},
+
 	{From: "functions/aws", To: deciding("shared/bucket/s3")},
 	{From: "functions/gcp", To: deciding("shared/bucket/gcs")},
 	{From: "functions/azure", To: deciding("shared/bucket/azblob")},
@@ -46,7 +48,7 @@ var Arrows = []Arrow{
 // deciding is what a function may import: the publisher, what it speaks of, and the function's own bucket driver.
 func deciding(driver string) []string {
 	return []string{
-		"shared/publish", "shared/enrollment", "shared/settings",
+		"shared/function", "shared/publish", "shared/enrollment", "shared/settings",
 		"shared/rotation", "shared/snapshot", "shared/jwks", "shared/bucket", driver,
 	}
 }

@@ -1,16 +1,21 @@
-package main
+package function
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
 
+	"github.com/kube-iam-assume/kube-iam-assume/shared/publish"
 	"github.com/kube-iam-assume/kube-iam-assume/shared/rotation"
 )
 
-// order is what an operator invokes the function with. A dry run shows the plan, so no event is needed that shows the state.
+// ErrOrder means that what came to the operator's door is no order. Nothing was done.
+var ErrOrder = errors.New("not an operator's order")
+
+// order is what an operator sends. A dry run shows the plan, so no event is needed that shows the state.
 type order struct {
 	Statement jsontext.Value `json:"statement"`
 	DryRun    bool           `json:"dryRun"`
@@ -32,41 +37,40 @@ type publishedKey struct {
 	Status    rotation.Status `json:"status"`
 }
 
-// operate carries out an operator's statement, or plans it.
-func (f *function) operate(ctx context.Context, payload []byte) ([]byte, error) {
-	if f.unusable != nil {
-		return nil, f.unusable
+// Operate carries out an operator's order, {"statement": {...}}, or plans it with "dryRun": true, and answers in JSON with what the
+// statement changed and what is published now. Callers have authenticated the operator. The errors are ErrOrder and those of
+// publish.Publisher.Operate.
+func Operate(ctx context.Context, p *publish.Publisher, payload []byte) ([]byte, error) {
+	var received order
+	if err := json.Unmarshal(payload, &received, json.RejectUnknownMembers(true)); err != nil {
+		return nil, fmt.Errorf(`%w: want {"statement": {...}, "dryRun": false}: %w`, ErrOrder, err)
 	}
-	event, err := decode[order](payload)
-	if err != nil {
-		return nil, err
-	}
-	statement, err := rotation.ParseStatement(event.Statement)
+	statement, err := rotation.ParseStatement(received.Statement)
 	if err != nil {
 		return nil, err
 	}
 	if statement.Reason == "" {
 		return nil, fmt.Errorf("%w: it has no reason: say why, for the log", rotation.ErrStatement)
 	}
-	result, err := f.carryOut(ctx, statement, event.DryRun)
+	result, err := carryOut(ctx, p, statement, received.DryRun)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", statement.Action, err)
 	}
 	return json.Marshal(result)
 }
 
-func (f *function) carryOut(ctx context.Context, statement rotation.Statement, dryRun bool) (outcome, error) {
+func carryOut(ctx context.Context, p *publish.Publisher, statement rotation.Statement, dryRun bool) (outcome, error) {
 	if dryRun {
-		plan, err := f.publisher.Plan(ctx, statement)
+		plan, err := p.Plan(ctx, statement)
 		return outcome{
 			Status: "planned", Publication: plan.State.Publication, Changes: plan.Changes, Findings: plan.Findings, Published: keysOf(plan.State),
 		}, err
 	}
-	receipt, err := f.publisher.Operate(ctx, statement)
+	receipt, err := p.Operate(ctx, statement)
 	if err != nil {
 		return outcome{}, err
 	}
-	state, err := f.publisher.State(ctx, statement.Issuer)
+	state, err := p.State(ctx, statement.Issuer)
 	if err != nil {
 		return outcome{}, fmt.Errorf("it is done (%s, publication %d), but what is published now can't be read: %w", receipt.Status, receipt.Publication, err)
 	}
