@@ -23,8 +23,13 @@ const (
 	deployReserve = 8 * time.Second // of the function's time, to tell CloudFormation
 )
 
-// errVanished refuses a deploy that would leave keys published with nobody to answer for them.
-var errVanished = errors.New("a cluster that has reported is missing from the settings")
+var (
+	// errVanished refuses a deploy that would leave keys published with nobody to answer for them.
+	errVanished = errors.New("a cluster that has reported is missing from the settings")
+
+	// errMoved refuses a deploy that would have CloudFormation replace the identity provider that a cluster's workloads log in by.
+	errMoved = errors.New("the issuer of a cluster that has reported would change")
+)
 
 // properties are what the stack gives the resource. The digest of the settings is there to make a change of them an update.
 type properties struct {
@@ -89,13 +94,8 @@ func (h *handler) apply(ctx context.Context, event cfn.Event) error {
 	old, _ := propertiesOf(event.OldResourceProperties) // none when it is created; whatever they are, they are the past
 	ctx, cancel := before(ctx, deployReserve)
 	defer cancel()
-	vanished, err := h.publisher.Vanished(ctx, old.issuers...)
-	if err != nil {
+	if err := h.checkLeft(ctx, old.issuers); err != nil {
 		return err
-	}
-	if len(vanished) > 0 {
-		return fmt.Errorf("%w: %s. Put its file back with removed: true, deploy, and take it out after the retention",
-			errVanished, strings.Join(vanished, ", "))
 	}
 	if err := h.publisher.Reconcile(ctx); err != nil {
 		return err
@@ -104,6 +104,27 @@ func (h *handler) apply(ctx context.Context, event cfn.Event) error {
 		if err := h.awaitPublic(ctx, issuer); err != nil {
 			return err
 		}
+	}
+	return nil
+}
+
+// checkLeft looks for clusters that the issuers of the deploy before this one would lose.
+func (h *handler) checkLeft(ctx context.Context, issuers []string) error {
+	vanished, err := h.publisher.Vanished(ctx, issuers...)
+	if err != nil {
+		return err
+	}
+	if len(vanished) > 0 {
+		return fmt.Errorf("%w: %s. Put its file back with removed: true, deploy, and take it out after the retention",
+			errVanished, strings.Join(vanished, ", "))
+	}
+	moved, err := h.publisher.Moved(ctx, issuers...)
+	if err != nil {
+		return err
+	}
+	if len(moved) > 0 {
+		return fmt.Errorf("%w: %s. Its identity provider would be replaced, and AWS would refuse every token that its workloads have. Put the hosting back as it was; "+
+			"for another issuer deploy a second stack under another name, move the clusters, then take this one away", errMoved, strings.Join(moved, ", "))
 	}
 	return nil
 }

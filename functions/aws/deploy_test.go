@@ -155,6 +155,29 @@ func TestVanishedCluster(t *testing.T) {
 	r.succeeds(r.resource("Update", "test"))
 }
 
+// An issuer that changes has its identity provider replaced, which nobody wants of a cluster that has reported.
+func TestMovedCluster(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	r.deployed(r.cluster("prod"), r.cluster("test"))
+	r.succeeds(r.resource("Create", "prod", "test"))
+	r.accept(r.key)
+	before := r.resource("Update", "prod", "test")["ResourceProperties"]
+	r.path = "/elsewhere"
+	r.deployed(r.cluster("prod"), r.cluster("test"))
+	event := r.resource("Update", "prod", "test")
+	event["OldResourceProperties"] = before
+	r.untouched("the issuers changed", func() {
+		r.fails(event, "the issuer of a cluster that has reported would change: prod. Its identity provider would be replaced")
+	})
+	after := event["ResourceProperties"]
+	r.path = ""
+	r.deployed(r.cluster("prod"), r.cluster("test"))
+	event = r.resource("Update", "prod", "test")
+	event["OldResourceProperties"] = after
+	r.succeeds(event) // rolled back
+}
+
 // Settings that are deployed again never bring back what left: a key that retired, one that was revoked, an older generation.
 func TestDeployBringsNothingBack(t *testing.T) {
 	t.Parallel()

@@ -32,6 +32,7 @@ type rig struct {
 	documents, private *memory.Bucket
 	world              *httptest.Server
 	clouds             *httptest.Server // where CloudFormation waits
+	path               string           // before the clusters' own, in their issuers
 	key                snapshottest.Key // of the cluster prod, which the settings have
 	exporter           *snapshottest.Exporter
 	log                *bytes.Buffer
@@ -58,7 +59,7 @@ func newRig(t *testing.T) *rig {
 	return r
 }
 
-func (r *rig) issuer(id string) string { return r.world.URL + "/" + id }
+func (r *rig) issuer(id string) string { return r.world.URL + r.path + "/" + id }
 
 func (r *rig) cluster(id string) enrollment.Cluster {
 	key := r.key

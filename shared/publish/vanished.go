@@ -19,20 +19,36 @@ func (p *Publisher) Vanished(ctx context.Context, issuerURLs ...string) ([]strin
 	for _, iss := range p.issuers {
 		urls = append(urls, iss.url)
 	}
-	slices.Sort(urls)
-	var vanished []string
-	for _, url := range slices.Compact(urls) {
+	return p.reportedTo(ctx, urls, func(_, cluster string) bool {
+		_, err := p.byCluster(cluster)
+		return err != nil
+	})
+}
+
+// Moved names the clusters that have reported to one of the given issuers, which settings before these may have had, were not removed, and
+// have another issuer in the settings: whoever trusts the one that they have now would refuse their tokens.
+func (p *Publisher) Moved(ctx context.Context, issuerURLs ...string) ([]string, error) {
+	return p.reportedTo(ctx, issuerURLs, func(url, cluster string) bool {
+		now, err := p.byCluster(cluster)
+		return err == nil && now.url != url
+	})
+}
+
+// reportedTo names those clusters of issuers that have reported, were not removed, and are what is asked for.
+func (p *Publisher) reportedTo(ctx context.Context, urls []string, asked func(url, cluster string) bool) ([]string, error) {
+	var found []string
+	for _, url := range slices.Compact(slices.Sorted(slices.Values(urls))) {
 		state, err := p.stateOf(ctx, url)
 		if err != nil {
 			return nil, err
 		}
 		for _, c := range state.Clusters {
-			if _, err := p.byCluster(c.ID); err != nil && !c.Removed && reported(c) {
-				vanished = append(vanished, c.ID)
+			if !c.Removed && reported(c) && asked(url, c.ID) {
+				found = append(found, c.ID)
 			}
 		}
 	}
-	return vanished, nil
+	return found, nil
 }
 
 // stateOf reads the state of an issuer that need not be in the settings; the zero State where there is none.

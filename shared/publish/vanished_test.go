@@ -19,6 +19,7 @@ func TestVanished(t *testing.T) {
 	issuer := func(id string) string { return "https://oidc.example.com/" + id }
 	documents, private := memory.New(memory.ContentVersions), memory.New(memory.ContentVersions)
 	keys := map[string]snapshottest.Key{}
+	at := issuer // where the settings have the issuers
 	with := func(generation int, ids ...string) *publish.Publisher {
 		t.Helper()
 		settings := enrollment.Publisher{Name: "p"}
@@ -26,7 +27,7 @@ func TestVanished(t *testing.T) {
 			if _, ok := keys[id]; !ok {
 				keys[id] = snapshottest.NewKey()
 			}
-			settings.Issuers = append(settings.Issuers, enrollment.Issuer{URL: issuer(id), Path: id, Retention: 48 * time.Hour, Clusters: []enrollment.Cluster{{
+			settings.Issuers = append(settings.Issuers, enrollment.Issuer{URL: at(id), Path: id, Retention: 48 * time.Hour, Clusters: []enrollment.Cluster{{
 				ID: id, Generation: generation, ExporterServiceAccount: "a/b", BootstrapKeys: jwks.Set{keys[id].Key}, Removed: id == "removed" && generation > 1,
 			}}})
 		}
@@ -58,6 +59,20 @@ func TestVanished(t *testing.T) {
 		"an issuer nobody ever published":   {settings: all[:1], before: []string{issuer("other")}},
 	} {
 		if got, err := with(2, test.settings...).Vanished(context.Background(), test.before...); err != nil || !slices.Equal(got, test.want) {
+			t.Errorf("%s: %q, %v, want %q", name, got, err, test.want)
+		}
+	}
+
+	at = func(id string) string { return "https://elsewhere.example.com/" + id }
+	for name, test := range map[string]struct {
+		settings, before, want []string
+	}{
+		"all moved":               {settings: all, before: []string{issuer("silent"), issuer("removed"), issuer("reported"), issuer("kept")}, want: []string{"kept", "reported"}},
+		"moved and vanished":      {settings: all[:1], before: []string{issuer("kept"), issuer("reported")}, want: []string{"kept"}},
+		"as it was":               {settings: all, before: []string{at("kept")}},
+		"issuers nobody ever had": {settings: all, before: []string{"https://other.example.com/kept"}},
+	} {
+		if got, err := with(2, test.settings...).Moved(context.Background(), test.before...); err != nil || !slices.Equal(got, test.want) {
 			t.Errorf("%s: %q, %v, want %q", name, got, err, test.want)
 		}
 	}

@@ -46,7 +46,8 @@ func (b *Bucket) explain(err error, decisions map[string]error) error {
 		return fmt.Errorf("the bucket is not in region %s: set AWS_REGION, or run in the bucket's region: %w", region, err)
 	case code == "AccessDenied":
 		return fmt.Errorf("denied: the role needs s3:GetObject and s3:PutObject on the object, and s3:ListBucket on the bucket "+
-			"(without which S3 also says this of an object that does not exist): %w", err)
+			"(without which S3 also says this of an object that does not exist); if it has them, a service control policy of the organization, "+
+			"a permissions boundary or the bucket's own policy denies it: %w", err)
 	}
 	return err
 }
