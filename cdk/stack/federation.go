@@ -39,7 +39,7 @@ func (b *builder) publishFirst() constructs.IConstruct {
 		ServiceTimeout: awscdk.Duration_Seconds(new(2.0 * timeout)),
 		Properties:     &map[string]any{"Settings": hex.EncodeToString(digest.Sum(nil)), "Issuers": issuers},
 	})
-	for _, needed := range append(b.readable, b.role, b.private.Policy(), b.documents.Policy()) {
+	for _, needed := range append(b.readable, b.private.Policy(), b.documents.Policy()) {
 		first.Node().AddDependency(needed)
 	}
 	return first

@@ -91,14 +91,19 @@ var trustGuards = []guard{
 		},
 	}},
 	{name: "one deploy is enough", check: deployOrder, red: map[string]func(template){
-		"the provider does not wait": func(t template) { t.Resources[t.of("AWS::IAM::OIDCProvider")[0]].DependsOn = nil },
-		"the first publication does not wait for the policy": func(t template) {
-			t.Resources["FirstPublication"].DependsOn = slices.DeleteFunc(t.Resources["FirstPublication"].DependsOn, func(id string) bool { return strings.HasPrefix(id, "DocumentsPolicy") })
-		},
+		"the provider does not wait":                         func(t template) { t.Resources[t.of("AWS::IAM::OIDCProvider")[0]].DependsOn = nil },
+		"the first publication does not wait for the policy": func(t template) { hurry(t, "FirstPublication", "DocumentsPolicy") },
+		"an exporter's role does not wait for its provider":  func(t template) { hurry(t, "ExporterRoleprodeu1", "Providers") },
 		"a cycle": func(t template) {
 			f := t.Resources[named(t, "AWS::Lambda::Function", "Function")]
 			f.DependsOn = append(f.DependsOn, "FirstPublication")
 		},
+	}},
+	{name: "one deploy is enough behind CloudFront", check: deployOrder, in: "cloudfront", red: map[string]func(template){
+		"the name is not awaited": func(t template) { hurry(t, "FirstPublication", "RecordAAAA") },
+	}},
+	{name: "one deploy is enough elsewhere", check: deployOrder, in: "existing", red: map[string]func(template){
+		"a role does not wait for its provider": func(t template) { hurry(t, t.of("AWS::IAM::Role")[0], "Providers") },
 	}},
 }
 
@@ -284,6 +289,12 @@ func sid(t template, id string) map[string]any {
 		}
 	}
 	panic("no statement " + id)
+}
+
+// hurry makes a resource not wait for others.
+func hurry(t template, id, others string) {
+	r := t.Resources[id]
+	r.DependsOn = slices.DeleteFunc(r.DependsOn, func(id string) bool { return strings.HasPrefix(id, others) })
 }
 
 func deny(t template, condition string) map[string]any {
