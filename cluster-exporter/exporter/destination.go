@@ -18,11 +18,15 @@ func newSender(settings Settings, destination Destination) (sender, error) {
 	var door *webhook
 	if destination.Webhook != nil {
 		var err error
-		if door, err = newWebhook(settings, *destination.Webhook); err != nil || destination.SQS == nil {
-			return door, err
+		if door, err = newWebhook(settings, *destination.Webhook); err != nil {
+			return nil, err
 		}
 	}
-	return newQueue(settings, *destination.SQS, door)
+	for _, kind := range destination.queues() {
+		queue, err := kind.open(settings)
+		return &queueSender{queue: queue, webhook: door}, err
+	}
+	return door, nil
 }
 
 // worker keeps one publisher up to date. Its backlog is one reading, the newest.

@@ -57,12 +57,16 @@ func TestSchemaJudgesAsParseSettingsDoes(t *testing.T) {
 		strings.Replace(good, "Exporter", "Cluster", 1):                 false,
 		strings.Replace(good, "issuer: https://", "issuer: http://", 1): false,
 		strings.Replace(good, "webhook: {url", "sqs: {url", 1):          false,
-		strings.Replace(good, "webhook: {", "sqs: {url: https://sqs.eu-central-1.amazonaws.com/1/q, roleARN: 'arn:aws:iam::111122223333:role/r'}, webhook: {", 1): true,
-		strings.Replace(good, "{url: https://", "{url: http://", 1):          false,
-		strings.Replace(good, "a.example.com/b", "a.example.com/b/", 1):      false,
-		strings.Replace(good, "destinations: [", "destinations: []\n#", 1):   false,
-		strings.Replace(good, "publisher: p, ", "", 1):                       false,
-		strings.Replace(good, "caBundle: /ca.pem", "caBundle: [/ca.pem]", 1): false,
+		strings.Replace(good, "webhook: {", "sqs: {url: https://sqs.eu-central-1.amazonaws.com/1/q, roleARN: 'arn:aws:iam::111122223333:role/r'}, webhook: {", 1):                                                         true,
+		strings.Replace(good, "webhook: {", "pubsub: {topic: projects/my-project/topics/t01, provider: projects/1/locations/global/workloadIdentityPools/pool/providers/prov}, webhook: {", 1):                            true,
+		strings.Replace(good, "webhook: {", "pubsub: {topic: projects/my-project/topics/t01}, webhook: {", 1):                                                                                                             false,
+		strings.Replace(good, "webhook: {", "storageQueue: {url: https://acc.queue.core.windows.net/abc, tenantID: 72f988bf-86f1-41af-91ab-2d7cd011db47, clientID: 11111111-2222-3333-4444-555555555555}, webhook: {", 1): true,
+		strings.Replace(good, "webhook: {", "storageQueue: {url: https://acc.queue.core.windows.net/abc}, webhook: {", 1):                                                                                                 false,
+		strings.Replace(good, "{url: https://", "{url: http://", 1):                                                                                                                                                       false,
+		strings.Replace(good, "a.example.com/b", "a.example.com/b/", 1):                                                                                                                                                   false,
+		strings.Replace(good, "destinations: [", "destinations: []\n#", 1):                                                                                                                                                false,
+		strings.Replace(good, "publisher: p, ", "", 1):                                                                                                                                                                    false,
+		strings.Replace(good, "caBundle: /ca.pem", "caBundle: [/ca.pem]", 1):                                                                                                                                              false,
 	} {
 		var value any
 		if err := yaml.Unmarshal([]byte(text), &value); err != nil {

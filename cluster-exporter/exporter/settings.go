@@ -43,13 +43,13 @@ type Settings struct {
 
 // Destination is one publisher.
 type Destination struct {
-	Publisher string   `json:"publisher" yaml:"publisher"`       // its name, which the snapshots are for
-	Webhook   *Webhook `json:"webhook,omitempty" yaml:"webhook"` // with a queue: what is used while the queue refuses
-	SQS       *SQS     `json:"sqs,omitempty" yaml:"sqs"`
+	Publisher string   `json:"publisher" yaml:"publisher"` // its name, which the snapshots are for
+	Webhook   *Webhook `json:"webhook,omitempty" yaml:"webhook"`
 
-	// Kinds that other versions have, named here so that the refusal can be clear.
-	PubSub       any `json:"-" yaml:"pubsub"`
-	StorageQueue any `json:"-" yaml:"storageQueue"`
+	// At most one queue. With a webhook beside it, that is used while the queue refuses.
+	SQS          *SQS          `json:"sqs,omitempty" yaml:"sqs"`
+	PubSub       *PubSub       `json:"pubsub,omitempty" yaml:"pubsub"`
+	StorageQueue *StorageQueue `json:"storageQueue,omitempty" yaml:"storageQueue"`
 }
 
 // Webhook is a publisher's URL that takes snapshots, ending in /v1/snapshots.
@@ -163,16 +163,15 @@ func (s Settings) checkDestinations(d *settings.Document) error {
 }
 
 func (destination Destination) check(d *settings.Document, i int) error {
-	for kind, value := range map[string]any{"pubsub": destination.PubSub, "storageQueue": destination.StorageQueue} {
-		if value != nil {
-			return d.Errorf([]any{"destinations", i, kind}, "destination %q: this version does not send to %s: use webhook or sqs", destination.Publisher, kind)
-		}
+	queues := destination.queues()
+	switch {
+	case len(queues) == 0 && destination.Webhook == nil:
+		return d.Errorf([]any{"destinations", i}, "destination %q has no webhook: {url: https://…/v1/snapshots}, and no sqs, pubsub or storageQueue", destination.Publisher)
+	case len(queues) > 1:
+		return d.Errorf([]any{"destinations", i}, "destination %q has several queues: want one; a publisher of another cloud is a destination of its own", destination.Publisher)
 	}
-	if destination.Webhook == nil && destination.SQS == nil {
-		return d.Errorf([]any{"destinations", i}, "destination %q has no webhook: {url: https://…/v1/snapshots}, and no sqs", destination.Publisher)
-	}
-	if destination.SQS != nil {
-		if err := destination.SQS.check(d, []any{"destinations", i, "sqs"}, destination.Publisher); err != nil {
+	for kind, queue := range queues {
+		if err := queue.check(d, []any{"destinations", i, kind}, destination.Publisher); err != nil {
 			return err
 		}
 	}

@@ -5,14 +5,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"net/http"
 	"net/netip"
 	"net/url"
 	"regexp"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
-	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
 	"github.com/aws/aws-sdk-go-v2/config"
 	"github.com/aws/aws-sdk-go-v2/credentials/stscreds"
 	"github.com/aws/aws-sdk-go-v2/service/sqs"
@@ -76,42 +74,37 @@ func (q SQS) check(d *settings.Document, at []any, publisher string) error {
 	return nil
 }
 
-// queue puts envelopes into an SQS queue, and where that is refused goes by the webhook. After a rotation that nobody announced, AWS does not
-// know the key that signs the login: only the webhook can take the snapshot that makes it known.
-type queue struct {
-	url     string
-	client  *sqs.Client
-	webhook *webhook // nil without
+// sqsQueue is a queue of AWS.
+type sqsQueue struct {
+	url    string
+	http   *http.Client
+	client *sqs.Client
 }
 
-func newQueue(settings Settings, q SQS, fallback *webhook) (*queue, error) {
+func (q SQS) open(settings Settings) (queue, error) {
 	region, err := q.region()
 	if err != nil {
 		return nil, err
 	}
-	transport, err := newTransport(settings, settings.CABundle)
+	client, err := newClient(settings, settings.CABundle)
 	if err != nil {
 		return nil, err
 	}
-	client := awshttp.NewBuildableClient().WithTimeout(sendTimeout).WithTransportOptions(func(t *http.Transport) {
-		t.Proxy, t.TLSClientConfig, t.MaxResponseHeaderBytes = transport.Proxy, transport.TLSClientConfig, transport.MaxResponseHeaderBytes
-	})
-	// Nothing of the machine may log in for the exporter: no environment, no files, no metadata service.
-	loaded, err := config.LoadDefaultConfig(context.Background(), config.WithRegion(region), config.WithHTTPClient(client),
+	loaded, err := config.LoadDefaultConfig(context.Background(), config.WithRegion(region),
 		config.WithRetryMaxAttempts(2), // the webhook waits; and the worker tries again, with a fresh signature
 		config.WithCredentialsProvider(aws.AnonymousCredentials{}), config.WithSharedConfigFiles([]string{}), config.WithSharedCredentialsFiles([]string{}))
 	if err != nil {
 		return nil, fmt.Errorf("the AWS SDK's settings: %w", err)
 	}
-	loaded.HTTPClient = limitedClient{loaded.HTTPClient}
-	file := cmp.Or(q.TokenFile, DefaultSQSTokenFile)
-	login := stscreds.NewWebIdentityRoleProvider(sts.NewFromConfig(loaded), q.RoleARN, workloadToken(file),
+	loaded.HTTPClient = client
+	file := tokenFile(cmp.Or(q.TokenFile, DefaultSQSTokenFile))
+	login := stscreds.NewWebIdentityRoleProvider(sts.NewFromConfig(loaded), q.RoleARN, webIdentity{file},
 		func(o *stscreds.WebIdentityRoleOptions) { o.RoleSessionName = sessionName(settings.Cluster) })
 	u, err := url.Parse(q.URL)
 	if err != nil {
 		return nil, err
 	}
-	return &queue{url: q.URL, webhook: fallback, client: sqs.NewFromConfig(loaded, func(o *sqs.Options) {
+	return &sqsQueue{url: q.URL, http: client, client: sqs.NewFromConfig(loaded, func(o *sqs.Options) {
 		o.Credentials = aws.NewCredentialsCache(login)
 		if o.BaseEndpoint == nil { // the SDK's variables go before
 			o.BaseEndpoint = aws.String(u.Scheme + "://" + u.Host)
@@ -128,75 +121,36 @@ func sessionName(cluster string) string {
 	return cluster
 }
 
-// workloadToken is a file with the token to log in with.
-type workloadToken string
-
-// tokenError is that there is none.
-type tokenError struct{ error }
+// webIdentity gives the SDK the token.
+type webIdentity struct{ tokenFile }
 
 // GetIdentityToken implements stscreds.IdentityTokenRetriever.
-func (file workloadToken) GetIdentityToken() ([]byte, error) {
-	token, err := readToken(string(file))
-	if err != nil {
-		return nil, tokenError{err}
-	}
-	return []byte(token), nil
+func (w webIdentity) GetIdentityToken() ([]byte, error) {
+	token, err := w.read()
+	return []byte(token), err
 }
 
-// limitedClient reads no more of an answer than any of AWS's has.
-type limitedClient struct{ next aws.HTTPClient }
+func (q *sqsQueue) close() { q.http.CloseIdleConnections() }
 
-func (c limitedClient) Do(r *http.Request) (*http.Response, error) {
-	response, err := c.next.Do(r)
+func (q *sqsQueue) put(ctx context.Context, envelope []byte) error {
+	_, err := q.client.SendMessage(ctx, &sqs.SendMessageInput{QueueUrl: &q.url, MessageBody: aws.String(string(envelope))})
 	if err == nil {
-		response.Body = limitedBody{io.LimitReader(response.Body, maxAnswer), response.Body}
+		return nil
 	}
-	return response, err
-}
-
-func (q *queue) send(ctx context.Context, envelope []byte) (answer, error) {
-	limited, cancel := context.WithTimeout(ctx, sendTimeout)
-	defer cancel()
-	_, err := q.client.SendMessage(limited, &sqs.SendMessageInput{QueueUrl: &q.url, MessageBody: aws.String(string(envelope))})
-	if err == nil {
-		return answer{Queued: true}, nil
-	}
-	err = unqueued(err)
-	if q.webhook == nil || ctx.Err() != nil {
-		return answer{}, err
-	}
-	a, sent := q.webhook.send(ctx, envelope)
-	a.Detour = err
-	return a, sent
-}
-
-func (q *queue) close() {
-	if q.webhook != nil {
-		q.webhook.close()
-	}
-}
-
-// unqueued says why the queue did not take a snapshot, and what would help.
-func unqueued(err error) error {
 	var missing tokenError
 	if errors.As(err, &missing) {
-		return fmt.Errorf("no token to log in to AWS with: %w: is the projected volume with the audience sts.amazonaws.com mounted there?", missing.error)
+		return noToken("AWS", "sts.amazonaws.com", missing.error)
 	}
-	whom := service(err)
 	var api smithy.APIError
 	if !errors.As(err, &api) {
-		return fmt.Errorf("no answer of %s: %w: may the exporter reach it, directly or by the settings' proxy?", whom, withoutURL(err))
+		return unanswered(service(err), err)
 	}
-	remedy, known := queueRemedies[api.ErrorCode()]
+	remedy, known := sqsRemedies[api.ErrorCode()]
 	if !known {
 		remedy = "see the role and the queue"
 	}
-	message := looksLikeToken.ReplaceAllLiteralString(api.ErrorMessage(), "(token)")
-	return fmt.Errorf("%s refused: %s: %s: %s", whom, cut(api.ErrorCode(), 60), cut(message, 200), remedy)
+	return refusal{service(err), api.ErrorCode(), api.ErrorMessage()}.with(remedy)
 }
-
-// looksLikeToken finds tokens in AWS's words, which may repeat what is not valid: a JWT begins with an encoded {".
-var looksLikeToken = regexp.MustCompile(`eyJ[-_=.A-Za-z0-9]+`)
 
 // service is the one that an error is of: STS, which is asked before the queue, or SQS.
 func service(err error) (name string) {
@@ -206,8 +160,8 @@ func service(err error) (name string) {
 	return name
 }
 
-// queueRemedies are what to do about the codes of STS and SQS.
-var queueRemedies = map[string]string{
+// sqsRemedies are what to do about the codes of STS and SQS.
+var sqsRemedies = map[string]string{
 	"InvalidIdentityToken":                    "AWS does not accept the exporter's token: is its key published, its audience sts.amazonaws.com, and the identity provider's URL the issuer?",
 	"ExpiredTokenException":                   "the exporter's token has expired: is the token file a projected volume, which the kubelet renews?",
 	"ExpiredToken":                            "the login has expired: correct the clock",

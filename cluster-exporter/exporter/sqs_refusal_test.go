@@ -75,8 +75,9 @@ func TestQueueRefusals(t *testing.T) {
 		"nobody listens": {"good", "https://127.0.0.1:1/1/there", token, []string{"no answer of SQS", "refused", "may the exporter reach it"}},
 	} {
 		all.Go(func() {
-			q, err := newQueue(Settings{Cluster: "prod", CABundle: bundle},
-				SQS{URL: test.url, Region: "eu-central-1", RoleARN: "arn:aws:iam::111122223333:role/" + test.role, TokenFile: test.token}, nil)
+			q, err := newSender(Settings{Cluster: "prod", CABundle: bundle}, Destination{
+				SQS: &SQS{URL: test.url, Region: "eu-central-1", RoleARN: "arn:aws:iam::111122223333:role/" + test.role, TokenFile: test.token},
+			})
 			if err != nil {
 				t.Error(err)
 				return
@@ -109,8 +110,9 @@ func TestQueueUnanswered(t *testing.T) {
 	defer all.Wait()
 	for _, endpoint := range []string{url + "/portal/", "https://127.0.0.1:1"} {
 		t.Setenv("AWS_ENDPOINT_URL_STS", endpoint)
-		q, err := newQueue(Settings{Cluster: "prod", CABundle: bundle},
-			SQS{URL: url + "/1/there", Region: "eu-central-1", RoleARN: "arn:aws:iam::111122223333:role/good", TokenFile: token}, nil)
+		q, err := newSender(Settings{Cluster: "prod", CABundle: bundle}, Destination{
+			SQS: &SQS{URL: url + "/1/there", Region: "eu-central-1", RoleARN: "arn:aws:iam::111122223333:role/good", TokenFile: token},
+		})
 		if err != nil {
 			t.Fatal(err)
 		}

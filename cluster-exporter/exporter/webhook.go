@@ -3,14 +3,10 @@ package exporter
 import (
 	"bytes"
 	"context"
-	"crypto/tls"
-	"crypto/x509"
 	"errors"
 	"fmt"
 	"io"
 	"net/http"
-	"net/url"
-	"os"
 	"strconv"
 	"time"
 
@@ -18,9 +14,6 @@ import (
 )
 
 const (
-	sendTimeout = 30 * time.Second // publishers answer within 25 s
-	maxAnswer   = 64 << 10
-
 	codeSuperseded = "superseded"
 	codeFork       = "fork"
 )
@@ -66,60 +59,8 @@ type webhook struct {
 }
 
 func newWebhook(settings Settings, w Webhook) (*webhook, error) {
-	transport, err := newTransport(settings, settings.CABundle, w.CABundle)
-	if err != nil {
-		return nil, err
-	}
-	return &webhook{url: w.URL, client: &http.Client{
-		Transport: transport, Timeout: sendTimeout,
-		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
-	}}, nil
-}
-
-// newTransport reaches destinations: by the settings' proxy or that of the environment, with the system's authorities and those of the bundles.
-func newTransport(settings Settings, bundles ...string) (*http.Transport, error) {
-	standard, ok := http.DefaultTransport.(*http.Transport)
-	if !ok {
-		return nil, errors.New("http.DefaultTransport was replaced")
-	}
-	transport := standard.Clone()
-	transport.MaxResponseHeaderBytes = maxAnswer
-	if settings.Proxy != "" {
-		proxy, err := url.Parse(settings.Proxy)
-		if err != nil {
-			return nil, errors.New("proxy is not a URL")
-		}
-		transport.Proxy = http.ProxyURL(proxy)
-	}
-	roots, err := authorities(bundles...)
-	if err != nil {
-		return nil, err
-	}
-	transport.TLSClientConfig = &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS12}
-	return transport, nil
-}
-
-// authorities are the system's and those of the bundles; nil is the system's alone.
-func authorities(bundles ...string) (*x509.CertPool, error) {
-	var roots *x509.CertPool
-	for _, bundle := range bundles {
-		if bundle == "" {
-			continue
-		}
-		pem, err := os.ReadFile(bundle)
-		if err != nil {
-			return nil, fmt.Errorf("caBundle: %w", err)
-		}
-		if roots == nil {
-			if roots, err = x509.SystemCertPool(); err != nil {
-				roots = x509.NewCertPool()
-			}
-		}
-		if !roots.AppendCertsFromPEM(pem) {
-			return nil, fmt.Errorf("caBundle: %s holds no certificate", bundle)
-		}
-	}
-	return roots, nil
+	client, err := newClient(settings, settings.CABundle, w.CABundle)
+	return &webhook{url: w.URL, client: client}, err
 }
 
 func (w *webhook) send(ctx context.Context, envelope []byte) (answer, error) {
@@ -134,7 +75,7 @@ func (w *webhook) send(ctx context.Context, envelope []byte) (answer, error) {
 		return answer{}, withoutURL(err)
 	}
 	defer response.Body.Close()
-	body, err := io.ReadAll(io.LimitReader(response.Body, maxAnswer+1))
+	body, err := io.ReadAll(response.Body)
 	if err != nil {
 		return answer{}, withoutURL(err)
 	}
@@ -165,13 +106,4 @@ func read(response *http.Response, body []byte) (answer, error) {
 		a.RetryAfter = time.Duration(min(seconds, 3600)) * time.Second
 	}
 	return a, nil
-}
-
-// withoutURL keeps a URL, which may hold what should not be repeated, out of messages.
-func withoutURL(err error) error {
-	var u *url.Error
-	if errors.As(err, &u) {
-		return u.Err
-	}
-	return err
 }
