@@ -2,11 +2,7 @@ package federation
 
 import (
 	"errors"
-	"net/http"
-	"net/http/httptest"
-	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -147,42 +143,12 @@ func (noToken) Token() (*oauth2.Token, error) {
 	return nil, errors.New("the metadata server is silent")
 }
 
-// Where nothing is said of the login, it is the platform's: what the metadata server has for the function's service account.
-func TestDefaultCredentials(t *testing.T) {
-	google := iam.Start(t)
-	name := google.CreateProvider(t, "prod-eu1", issuer)
-	var asked []string
-	metadata := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		w.Header().Set("Metadata-Flavor", "Google")
-		if strings.HasSuffix(r.URL.Path, "/token") {
-			asked = append(asked, r.URL.Query().Get("scopes"))
-			w.Header().Set("Content-Type", "application/json")
-			_, _ = w.Write([]byte(`{"access_token":"` + google.Token() + `","expires_in":3599,"token_type":"Bearer"}`))
-		}
-	}))
-	t.Cleanup(metadata.Close)
-	t.Setenv("GCE_METADATA_HOST", strings.TrimPrefix(metadata.URL, "http://"))
-	t.Setenv("GOOGLE_APPLICATION_CREDENTIALS", "")
-	t.Setenv("HOME", t.TempDir()) // no one's gcloud login
-	p, err := New(t.Context(), Settings{Issuer: issuer, Provider: name}, option.WithEndpoint(google.URL()))
-	if err != nil {
-		t.Fatal(err)
-	}
-	p.pause = func(int) time.Duration { return time.Millisecond }
-	if changed, err := p.Keep(t.Context(), set(rsaKey)); err != nil || !changed {
-		t.Fatal(changed, err)
-	}
-	if !slices.Equal(asked, []string{googleiam.CloudPlatformScope}) {
-		t.Errorf("asked for logins with the scopes %q", asked)
-	}
-
-	missing := filepath.Join(t.TempDir(), "none.json")
-	if _, err := os.Stat(missing); err == nil {
-		t.Fatal("there is a login")
-	}
-	t.Setenv("GOOGLE_APPLICATION_CREDENTIALS", missing)
-	if _, err := New(t.Context(), Settings{Issuer: issuer, Provider: name}); err == nil || !strings.Contains(err.Error(), "run as a service account") {
-		t.Errorf("without a login: %v", err)
+// What the platform's login does is shown in TestOnThePlatform.
+func TestNoLogin(t *testing.T) {
+	t.Setenv("GOOGLE_APPLICATION_CREDENTIALS", filepath.Join(t.TempDir(), "none.json"))
+	_, err := New(t.Context(), Settings{Issuer: issuer, Provider: iam.Name("prod-eu1")})
+	if err == nil || !strings.Contains(err.Error(), "run as a service account") {
+		t.Error(err)
 	}
 }
 
