@@ -126,7 +126,7 @@ func TestPutAnswers(t *testing.T) {
 		"no ETag":         {page(201, ""), nil, "no ETag"},
 		"any ETag": {func(w http.ResponseWriter) {
 			w.Header().Set("ETag", "*")
-			w.WriteHeader(201)
+			w.WriteHeader(http.StatusCreated)
 		}, nil, "no ETag"},
 	}
 	for _, seen := range []bucket.Version{bucket.Absent, `"0x8D"`} {
