@@ -1,6 +1,7 @@
 package federation
 
 import (
+	"context"
 	"errors"
 	"path/filepath"
 	"strings"
@@ -49,6 +50,9 @@ func TestRefusals(t *testing.T) {
 		"a page of HTML":       {given: fail(iam.Fault{Call: iam.Get, Status: 418, Body: strings.Repeat("<b>", 9999)}), want: "is this Google's API?", tries: 1, call: iam.Get},
 		"hung up":              {given: fail(iam.Fault{Call: iam.Patch, Times: 3 * attempts}), want: "no answer of Google", call: iam.Patch},
 		"redirected":           {given: fail(iam.Fault{Call: iam.Get, Status: 302, Message: "elsewhere"}), want: "HTTP 302", tries: 1, call: iam.Get},
+		"many words":           {given: fail(iam.Fault{Call: iam.Patch, Status: 400, Message: strings.Repeat("blah ", 9999)}), want: "blah …", tries: 1, call: iam.Patch},
+		"not an answer":        {given: fail(iam.Fault{Call: iam.Get, Times: attempts, Status: 200, Body: "<html>"}), want: "no answer of Google", tries: attempts, call: iam.Get},
+		"no operation":         {given: fail(iam.Fault{Call: iam.Patch, Status: 200, Body: `{"name":"operations/../../x"}`}), want: "no operation to ask after", tries: 1, call: iam.Patch},
 		"operation gone":       {given: fail(iam.Fault{Call: iam.Operation, Status: 404, Message: "Gone"}), want: "asking after projects/"},
 		"operation denied":     {given: fail(iam.Fault{Call: iam.Patch, Ends: 7, Message: "No"}), want: updatePermission},
 		"operation over quota": {given: fail(iam.Fault{Call: iam.Patch, Ends: 8, Message: "Full"}), want: "for a quota: Full"},
@@ -98,6 +102,24 @@ func TestPassingFaults(t *testing.T) {
 				r.keep(t, false, set(rsaKey), set(rsaKey))
 			})
 		}
+	}
+}
+
+// The caller's time ends while Google is not well: both are said.
+func TestNoTimeLeft(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	ctx, cancel := context.WithCancel(t.Context())
+	r.pause = func(int) time.Duration { cancel(); return time.Hour }
+	r.google.Fail(iam.Fault{Call: iam.Get, Times: attempts, Status: 503, Message: "Later"})
+	if changed, err := r.Keep(ctx, set(rsaKey)); changed || err == nil || !strings.Contains(err.Error(), "503: Later") {
+		t.Errorf("%t, %v", changed, err)
+	}
+	if changed, err := r.Keep(ctx, set(rsaKey)); changed || !errors.Is(err, context.Canceled) || !strings.Contains(err.Error(), "in time") {
+		t.Errorf("%t, %v", changed, err)
+	}
+	if n := len(r.google.Calls()); n != 1 {
+		t.Errorf("%d calls, want one", n)
 	}
 }
 

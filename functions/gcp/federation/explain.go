@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"strings"
 
 	"google.golang.org/api/googleapi"
 )
@@ -82,11 +83,11 @@ func reasonOf(answer *googleapi.Error) string {
 	return ""
 }
 
-// shorten cuts what others wrote.
+// shorten cuts what others wrote, at a character.
 func shorten(s string) string {
 	const most = 300
 	if len(s) > most {
-		return s[:most] + "…"
+		return strings.ToValidUTF8(s[:most], "") + "…"
 	}
 	return s
 }

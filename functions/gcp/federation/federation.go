@@ -37,7 +37,6 @@ import (
 	"log/slog"
 	"net/url"
 	"regexp"
-	"sync"
 	"time"
 
 	"google.golang.org/api/iam/v1"
@@ -81,17 +80,17 @@ var resourceName = regexp.MustCompile(
 
 // New makes a Provider. It asks Google nothing yet. Without options it uses application default credentials.
 func New(ctx context.Context, settings Settings, options ...option.ClientOption) (*Provider, error) {
-	if u, err := url.Parse(settings.Issuer); err != nil || u.Scheme != "https" || u.Host == "" {
-		return nil, fmt.Errorf("issuer %q: want the issuer's https URL", settings.Issuer)
-	}
-	if !resourceName.MatchString(settings.Provider) {
-		return nil, fmt.Errorf("workload identity provider %q of issuer %s: want projects/NUMBER/locations/global/workloadIdentityPools/POOL/providers/PROVIDER; "+
-			"`gcloud iam workload-identity-pools providers list` has it", settings.Provider, settings.Issuer)
+	if err := settings.check(); err != nil {
+		return nil, err
 	}
 	service, err := newService(ctx, options)
 	if err != nil {
 		return nil, fmt.Errorf("workload identity provider %s: %w", settings.Provider, err)
 	}
+	return newProvider(settings, service), nil
+}
+
+func newProvider(settings Settings, service *iam.Service) *Provider {
 	logger := settings.Logger
 	if logger == nil {
 		logger = slog.New(slog.DiscardHandler)
@@ -100,7 +99,18 @@ func New(ctx context.Context, settings Settings, options ...option.ClientOption)
 		name: settings.Provider, issuer: settings.Issuer, service: service.Projects.Locations.WorkloadIdentityPools.Providers,
 		findings: findings{logger: logger.With("issuer", settings.Issuer, "target", settings.Provider), said: map[string]string{}},
 		limit:    Limit, pause: pause,
-	}, nil
+	}
+}
+
+func (s Settings) check() error {
+	if u, err := url.Parse(s.Issuer); err != nil || u.Scheme != "https" || u.Host == "" {
+		return fmt.Errorf("issuer %q: want the issuer's https URL", s.Issuer)
+	}
+	if !resourceName.MatchString(s.Provider) {
+		return fmt.Errorf("workload identity provider %q of issuer %s: want projects/NUMBER/locations/global/workloadIdentityPools/POOL/providers/PROVIDER; "+
+			"`gcloud iam workload-identity-pools providers list` has it", s.Provider, s.Issuer)
+	}
+	return nil
 }
 
 // Name is the provider's resource name.
@@ -175,45 +185,4 @@ func (p *Provider) check(found *iam.WorkloadIdentityPoolProvider) error {
 			"settings, or the provider's issuer URI (the two must be equal to the letter, a slash at the end too)", shorten(found.Oidc.IssuerUri), p.issuer)
 	}
 	return nil
-}
-
-// findings are what a person should know and a retry would not change. Each is said once for each cause, and again after it was gone.
-type findings struct {
-	logger *slog.Logger
-
-	mu   sync.Mutex
-	said map[string]string // event → its cause
-}
-
-func (f *findings) leftOut(ctx context.Context, usable, others jwks.Set) {
-	cause, level, detail := "", slog.LevelWarn, "tokens signed by these keys are not accepted by Google"
-	for _, key := range others {
-		cause += key.ID() + " " + key.Algorithm() + "\n"
-	}
-	if len(usable) == 0 {
-		level, detail = slog.LevelError, "no key is left that Google verifies with: it accepts no token of this issuer"
-	}
-	f.say(ctx, "target.incomplete", cause, level, "keyIDs", others.IDs(), "detail", detail,
-		"remedy", "sign with an RSA or P-256 key: Google verifies RS256 and ES256 only")
-}
-
-func (f *findings) disabled(ctx context.Context, disabled bool) {
-	cause := ""
-	if disabled {
-		cause = "disabled"
-	}
-	f.say(ctx, "target.disabled", cause, slog.LevelWarn, "detail", "its keys are kept, but Google exchanges no token by a disabled provider",
-		"remedy", "enable it, or take workloadIdentityProvider out of the publisher's settings")
-}
-
-func (f *findings) say(ctx context.Context, event, cause string, level slog.Level, attributes ...any) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	if f.said[event] == cause {
-		return
-	}
-	f.said[event] = cause
-	if cause != "" {
-		f.logger.Log(ctx, level, event, append([]any{"event", event}, attributes...)...)
-	}
 }

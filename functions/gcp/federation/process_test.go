@@ -1,6 +1,7 @@
 package federation
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"os"
@@ -48,22 +49,24 @@ func TestOnThePlatform(t *testing.T) {
 	google := iam.Start(t)
 	name := google.CreateProvider(t, "prod-eu1", issuer)
 	platform := google.Platform(t)
-	run := func() (string, error) {
+	run := func() (said, complained string, err error) {
+		var out, complaint bytes.Buffer
 		child := exec.CommandContext(t.Context(), os.Args[0])
 		child.Env = append(append(os.Environ(), platform.Environment()...), keysVariable+"="+string(set(rsaKey).Encode()))
-		out, err := child.CombinedOutput()
-		return string(out), err
+		child.Stdout, child.Stderr = &out, &complaint
+		err = child.Run()
+		return out.String(), complaint.String(), err
 	}
 	for _, want := range []string{"true", "false"} {
-		if said, err := run(); err != nil || said != want {
-			t.Fatalf("%q, %v; want %s", said, err, want)
+		if said, complained, err := run(); err != nil || said != want {
+			t.Fatalf("%q, %v: %s; want %s", said, err, complained, want)
 		}
 	}
 	if err := google.Exchange(name, rsaKey.token(t, name)); err != nil {
 		t.Error(err)
 	}
 	google.Grant()
-	if said, err := run(); err == nil || !strings.Contains(said, "denied") {
-		t.Errorf("without rights: %q, %v", said, err)
+	if said, complained, err := run(); err == nil || !strings.Contains(complained, "denied") {
+		t.Errorf("without rights: %q, %v: %s", said, err, complained)
 	}
 }
