@@ -232,7 +232,9 @@ func TestExchangeJudgesProviders(t *testing.T) {
 	if err := server.Exchange(iam.Name("another"), token); !errors.Is(err, iam.ErrTarget) {
 		t.Error(err)
 	}
-	server.Edit(t, name, func(p *googleiam.WorkloadIdentityPoolProvider) { p.Oidc = &googleiam.Oidc{IssuerUri: issuer} })
+	server.Edit(t, name, func(p *googleiam.WorkloadIdentityPoolProvider) {
+		p.State, p.Disabled, p.Oidc = "ACTIVE", false, &googleiam.Oidc{IssuerUri: issuer}
+	})
 	upload(t, server, name, rs256, es384)
 	if err := server.Exchange(name, token); !errors.Is(err, iam.ErrIssuer) {
 		t.Errorf("beside a key of another algorithm: %v", err)
