@@ -1,0 +1,36 @@
+# The Azure side: the storage accounts, the function with its queue and timer, the identities of workloads and exporters, and the alarms.
+#
+# The provider needs storage_use_azuread = true, because no account here has keys.
+
+locals {
+  container   = var.hosting == "website" ? "$web" : "documents"
+  own_base    = var.hosting == "website" ? trimsuffix(azurerm_storage_account.documents.primary_web_endpoint, "/") : "https://${var.account}.blob.core.windows.net/${local.container}"
+  issuer_base = var.issuer_base == null ? local.own_base : var.issuer_base
+  publisher   = "${var.name}/${var.account}"
+}
+
+module "clusters" {
+  source = "../clusters"
+
+  directory   = var.clusters_directory
+  issuer_base = local.issuer_base
+  publisher   = local.publisher
+  retention   = var.retention
+}
+
+module "trust" {
+  source = "./trust"
+
+  resource_group_name = var.resource_group_name
+  location            = var.location
+  name                = var.name
+  clusters_directory  = var.clusters_directory
+  issuer_base         = local.issuer_base
+  audience            = var.audience
+  service_accounts    = var.service_accounts
+  tags                = var.tags
+}
+
+module "alarms" {
+  source = "../alarms"
+}
