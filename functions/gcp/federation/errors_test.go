@@ -3,6 +3,8 @@ package federation
 import (
 	"context"
 	"errors"
+	"net/http"
+	"net/http/httptest"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -49,7 +51,7 @@ func TestRefusals(t *testing.T) {
 		"unwell on asking":     {given: fail(iam.Fault{Call: iam.Operation, Times: attempts, Status: 502, Body: "<html>"}), want: "Bad Gateway", tries: attempts, call: iam.Operation},
 		"a page of HTML":       {given: fail(iam.Fault{Call: iam.Get, Status: 418, Body: strings.Repeat("<b>", 9999)}), want: "is this Google's API?", tries: 1, call: iam.Get},
 		"hung up":              {given: fail(iam.Fault{Call: iam.Patch, Times: 3 * attempts}), want: "no answer of Google", call: iam.Patch},
-		"redirected":           {given: fail(iam.Fault{Call: iam.Get, Status: 302, Message: "elsewhere"}), want: "HTTP 302", tries: 1, call: iam.Get},
+		"moved":                {given: fail(iam.Fault{Call: iam.Get, Status: 302, Message: "elsewhere"}), want: "HTTP 302", tries: 1, call: iam.Get},
 		"many words":           {given: fail(iam.Fault{Call: iam.Patch, Status: 400, Message: strings.Repeat("blah ", 9999)}), want: "blah …", tries: 1, call: iam.Patch},
 		"not an answer":        {given: fail(iam.Fault{Call: iam.Get, Times: attempts, Status: 200, Body: "<html>"}), want: "no answer of Google", tries: attempts, call: iam.Get},
 		"no operation":         {given: fail(iam.Fault{Call: iam.Patch, Status: 200, Body: `{"name":"operations/../../x"}`}), want: "no operation to ask after", tries: 1, call: iam.Patch},
@@ -156,6 +158,25 @@ func TestNotLoggedIn(t *testing.T) {
 		if _, err := p.Keep(t.Context(), set(rsaKey)); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%v; want %q", err, want)
 		}
+	}
+}
+
+// A login is for the host it was made for.
+func TestRedirectsAreNotFollowed(t *testing.T) {
+	t.Parallel()
+	google := iam.Start(t)
+	name := google.CreateProvider(t, "prod-eu1", issuer)
+	elsewhere := httptest.NewServer(http.RedirectHandler(google.URL()+"v1/"+name, http.StatusTemporaryRedirect))
+	t.Cleanup(elsewhere.Close)
+	p, err := New(t.Context(), Settings{Issuer: issuer, Provider: name}, append(google.Options(), option.WithEndpoint(elsewhere.URL))...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if changed, err := p.Keep(t.Context(), set(rsaKey)); changed || err == nil || !strings.Contains(err.Error(), "HTTP 307") {
+		t.Errorf("%t, %v", changed, err)
+	}
+	if calls := google.Calls(); len(calls) > 0 {
+		t.Errorf("followed: %q", calls)
 	}
 }
 

@@ -13,7 +13,7 @@ import (
 const quotaRemedy = "the next reconcile tries again; if it lasts, look at the quotas of iam.googleapis.com in the pool's project and at who else uses them"
 
 func remedyFor(permission string) string {
-	return "give the function's service account a custom role with " + permission + " in the pool's project, and see that the provider exists " +
+	return "give the function's service account a custom role with " + permission + " on the pool, and see that the provider exists " +
 		"(Google says the same of one that does not)"
 }
 

@@ -23,11 +23,11 @@
 //
 // # What it needs
 //
-// The API iam.googleapis.com enabled, and a custom role with iam.workloadIdentityPoolProviders.get and
-// iam.workloadIdentityPoolProviders.update in the pool's project, given to the function's service account; the operation is read by the
-// right to read the provider. Whoever has the second right can log in as any workload of the pool: no predefined role is as small, and
-// nobody else should have it. A pool of its own project bounds what it reaches. Whatever else manages the provider must leave the field alone (Terraform:
-// lifecycle { ignore_changes = [oidc[0].jwks_json] }).
+// The API iam.googleapis.com enabled in the function's project, and a custom role with iam.workloadIdentityPoolProviders.get and
+// iam.workloadIdentityPoolProviders.update (so written; no predefined role is as small), given to the function's service account in the
+// policy of the pool. The operation is read by the right to read the provider. Whoever has the second right can become any workload of the
+// pool, so nobody else should have it, and the pool should hold nothing but clusters' providers. Whatever else manages the provider must leave
+// the field alone (Terraform: lifecycle { ignore_changes = [oidc[0].jwks_json] }).
 package federation
 
 import (

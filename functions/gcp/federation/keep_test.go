@@ -51,9 +51,11 @@ func TestRotation(t *testing.T) {
 func TestWritesOnlyWhatDiffers(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)
-	r.keep(t, true, set(rsaKey, ecKey), set(rsaKey, ecKey))
+	backwards := set(rsaKey, ecKey)
+	slices.SortFunc(backwards, func(a, b jwks.Key) int { return strings.Compare(b.ID(), a.ID()) })
+	r.keep(t, true, backwards, set(rsaKey, ecKey))
 	uploaded := r.google.Keys(r.name)
-	if want := string(set(ecKey, rsaKey).Canonical()); uploaded != want {
+	if want := string(backwards.Canonical()); uploaded != want || want == string(backwards.Encode()) {
 		t.Errorf("uploaded %s, want the canonical form %s", uploaded, want)
 	}
 	for name, layout := range layouts(t, uploaded) {
@@ -131,6 +133,17 @@ func TestDriftIsRepaired(t *testing.T) {
 			r.keep(t, false, set(rsaKey), set(rsaKey))
 		})
 	}
+}
+
+// What is no set is not the set of no key, and Google would ask the public documents.
+func TestNoSetIsNotTheEmptySet(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	for _, held := range []string{"", "{}", "null", `{"keys":null}`} {
+		r.google.Edit(t, r.name, func(p *googleiam.WorkloadIdentityPoolProvider) { p.Oidc.JwksJson = held })
+		r.keep(t, true, jwks.Set{}, nil)
+	}
+	r.keep(t, false, jwks.Set{}, nil)
 }
 
 func TestKeysGoogleDoesNotVerifyWith(t *testing.T) {
