@@ -21,9 +21,9 @@ destinations:
 
 // What is in good, and what may be there instead.
 const (
-	webhook      = `webhook: {url: "https://publisher.example.com/v1/snapshots"}`
-	pubsub       = `pubsub: {topic: projects/my-project/topics/snapshots, provider: projects/1234/locations/global/workloadIdentityPools/clusters/providers/prod-eu1}`
-	storageQueue = `storageQueue: {url: "https://account.queue.core.windows.net/snapshots", tenantID: 72f988bf-86f1-41af-91ab-2d7cd011db47, clientID: 11111111-2222-3333-4444-555555555555}`
+	aWebhook = `webhook: {url: "https://publisher.example.com/v1/snapshots"}`
+	aTopic   = `pubsub: {topic: projects/my-project/topics/snapshots, provider: projects/1234/locations/global/workloadIdentityPools/clusters/providers/prod-eu1}`
+	aQueue   = `storageQueue: {url: "https://account.queue.core.windows.net/snapshots", tenantID: 72f988bf-86f1-41af-91ab-2d7cd011db47, clientID: 11111111-2222-3333-4444-555555555555}`
 )
 
 func TestSettings(t *testing.T) {
@@ -52,17 +52,17 @@ apiServers: {addresses: ["10.0.0.1:6443", "[fd00::1]:6443"], serverName: "", caF
 func TestSettingsOfQueues(t *testing.T) {
 	t.Parallel()
 	for name, destination := range map[string]string{
-		"topic":                 pubsub,
-		"topic and webhook":     pubsub + ", " + webhook,
-		"topic of a domain":     strings.Replace(pubsub, "my-project", "example.com:my-project", 1),
-		"topic by account":      strings.Replace(pubsub, "provider: ", "serviceAccount: sender@my-project.iam.gserviceaccount.com, tokenFile: /token, provider: ", 1),
-		"storage":               storageQueue,
-		"storage and webhook":   webhook + ", " + storageQueue,
-		"storage in a DNS zone": strings.Replace(storageQueue, "queue.core.windows.net", "z21.queue.storage.azure.net", 1),
-		"storage in China":      strings.Replace(storageQueue, "windows.net", "chinacloudapi.cn", 1),
-		"storage of the USA":    strings.Replace(storageQueue, "windows.net", "usgovcloudapi.net", 1),
+		"topic":                 aTopic,
+		"topic and webhook":     aTopic + ", " + aWebhook,
+		"topic of a domain":     strings.Replace(aTopic, "my-project", "example.com:my-project", 1),
+		"topic by account":      strings.Replace(aTopic, "provider: ", "serviceAccount: sender@my-project.iam.gserviceaccount.com, tokenFile: /token, provider: ", 1),
+		"storage":               aQueue,
+		"storage and webhook":   aWebhook + ", " + aQueue,
+		"storage in a DNS zone": strings.Replace(aQueue, "queue.core.windows.net", "z21.queue.storage.azure.net", 1),
+		"storage in China":      strings.Replace(aQueue, "windows.net", "chinacloudapi.cn", 1),
+		"storage of the USA":    strings.Replace(aQueue, "windows.net", "usgovcloudapi.net", 1),
 	} {
-		if _, err := exporter.ParseSettings("exporter.yaml", []byte(strings.Replace(good, webhook, destination, 1))); err != nil {
+		if _, err := exporter.ParseSettings("exporter.yaml", []byte(strings.Replace(good, aWebhook, destination, 1))); err != nil {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
@@ -84,25 +84,25 @@ func TestSettingsRefused(t *testing.T) {
 		"password in webhook":  {"https://publisher", "https://me:secret@publisher", "without credentials"},
 		"no publisher":         {"publisher: prod", "publisher: ''", "publisher's name"},
 		"no webhook":           {", webhook: {url: \"https://publisher.example.com/v1/snapshots\"}", "", "no webhook"},
-		"queue without role":   {webhook, `sqs: {url: "https://sqs.eu-central-1.amazonaws.com/1/q"}`, "want the role that may send"},
-		"queue in plain text":  {webhook, `sqs: {url: "http://sqs.eu-central-1.amazonaws.com/1/q"}`, "want the queue's https URL"},
-		"queue elsewhere":      {webhook, `sqs: {url: "https://sqs.eu-central-1.amazonaws.com/1/q", region: us-east-1}`, "its URL is in eu-central-1"},
-		"queue of no region":   {webhook, `sqs: {url: "https://queue.example.com/1/q"}`, "set region"},
-		"queue's role":         {webhook, `sqs: {url: "https://sqs.eu-central-1.amazonaws.com/1/q", roleARN: "arn:aws:iam::1:user/me"}`, "want the role that may send"},
-		"several queues":       {webhook, pubsub + ", " + storageQueue, "want one"},
-		"no topic":             {webhook, "pubsub: {}", "exporter.yaml:6"},
-		"topic's name alone":   {webhook, strings.Replace(pubsub, "projects/my-project/topics/", "", 1), "want projects/PROJECT/topics/TOPIC"},
-		"provider by URL":      {webhook, strings.Replace(pubsub, "provider: ", "provider: //iam.googleapis.com/", 1), "nothing before it"},
-		"provider by ID":       {webhook, strings.Replace(pubsub, "projects/1234", "projects/my-project", 1), "the project's number"},
-		"account":              {webhook, strings.Replace(pubsub, "provider: ", "serviceAccount: me@example.com, provider: ", 1), "e-mail address of a Google service account"},
-		"unknown in a topic":   {webhook, strings.Replace(pubsub, "provider: ", "key: secret, provider: ", 1), `unknown field "key"`},
-		"storage in plain":     {webhook, strings.Replace(storageQueue, "https:", "http:", 1), "want the queue's https URL"},
-		"storage elsewhere":    {webhook, strings.Replace(storageQueue, "windows.net", "example.com", 1), "want the queue's https URL"},
-		"storage with SAS":     {webhook, strings.Replace(storageQueue, "/snapshots", "/snapshots?sig=secret", 1), "without a signature"},
-		"storage account only": {webhook, strings.Replace(storageQueue, "/snapshots", "/", 1), "ACCOUNT.queue.core.windows.net/QUEUE"},
-		"queue's name":         {webhook, strings.Replace(storageQueue, "/snapshots", "/Snap--shots", 1), "ACCOUNT.queue.core.windows.net/QUEUE"},
-		"tenant by name":       {webhook, strings.Replace(storageQueue, "72f988bf-86f1-41af-91ab-2d7cd011db47", "example.com", 1), "tenantID \"example.com\""},
-		"no client":            {webhook, strings.Replace(storageQueue, ", clientID: 11111111-2222-3333-4444-555555555555", "", 1), "want the client ID"},
+		"queue without role":   {aWebhook, `sqs: {url: "https://sqs.eu-central-1.amazonaws.com/1/q"}`, "want the role that may send"},
+		"queue in plain text":  {aWebhook, `sqs: {url: "http://sqs.eu-central-1.amazonaws.com/1/q"}`, "want the queue's https URL"},
+		"queue elsewhere":      {aWebhook, `sqs: {url: "https://sqs.eu-central-1.amazonaws.com/1/q", region: us-east-1}`, "its URL is in eu-central-1"},
+		"queue of no region":   {aWebhook, `sqs: {url: "https://queue.example.com/1/q"}`, "set region"},
+		"queue's role":         {aWebhook, `sqs: {url: "https://sqs.eu-central-1.amazonaws.com/1/q", roleARN: "arn:aws:iam::1:user/me"}`, "want the role that may send"},
+		"several queues":       {aWebhook, aTopic + ", " + aQueue, "want one"},
+		"no topic":             {aWebhook, "pubsub: {}", "exporter.yaml:6"},
+		"topic's name alone":   {aWebhook, strings.Replace(aTopic, "projects/my-project/topics/", "", 1), "want projects/PROJECT/topics/TOPIC"},
+		"provider by URL":      {aWebhook, strings.Replace(aTopic, "provider: ", "provider: //iam.googleapis.com/", 1), "nothing before it"},
+		"provider by ID":       {aWebhook, strings.Replace(aTopic, "projects/1234", "projects/my-project", 1), "the project's number"},
+		"account":              {aWebhook, strings.Replace(aTopic, "provider: ", "serviceAccount: me@example.com, provider: ", 1), "e-mail address of a Google service account"},
+		"unknown in a topic":   {aWebhook, strings.Replace(aTopic, "provider: ", "key: secret, provider: ", 1), `unknown field "key"`},
+		"storage in plain":     {aWebhook, strings.Replace(aQueue, "https:", "http:", 1), "want the queue's https URL"},
+		"storage elsewhere":    {aWebhook, strings.Replace(aQueue, "windows.net", "example.com", 1), "want the queue's https URL"},
+		"storage with SAS":     {aWebhook, strings.Replace(aQueue, "/snapshots", "/snapshots?sig=secret", 1), "without a signature"},
+		"storage account only": {aWebhook, strings.Replace(aQueue, "/snapshots", "/", 1), "ACCOUNT.queue.core.windows.net/QUEUE"},
+		"queue's name":         {aWebhook, strings.Replace(aQueue, "/snapshots", "/Snap--shots", 1), "ACCOUNT.queue.core.windows.net/QUEUE"},
+		"tenant by name":       {aWebhook, strings.Replace(aQueue, "72f988bf-86f1-41af-91ab-2d7cd011db47", "example.com", 1), "tenantID \"example.com\""},
+		"no client":            {aWebhook, strings.Replace(aQueue, ", clientID: 11111111-2222-3333-4444-555555555555", "", 1), "want the client ID"},
 		"publisher twice":      {"destinations:\n", "destinations:\n- {publisher: prod, webhook: {url: \"https://x/v1/snapshots\"}}\n", "exporter.yaml:7"},
 		"poll too often":       {"cluster:", "pollInterval: 10ms\ncluster:", "1s to 1m"},
 		"poll too seldom":      {"cluster:", "pollInterval: 2m\ncluster:", "1s to 1m"},

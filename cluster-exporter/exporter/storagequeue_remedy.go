@@ -5,6 +5,7 @@ const (
 	storageService = "the storage account"
 
 	noFederation = "no federated credential of the identity has the cluster's issuer, the exporter's service account and the token's audience, each byte for byte; a new one can take minutes to be true"
+	noEntraKey   = "Entra does not know the key that signed the exporter's token: is it published, and the documents at the issuer's URL those of this cluster?"
 	noDocuments  = "Entra could not read the issuer's documents: look at the issuer's URL from outside"
 )
 
@@ -16,9 +17,12 @@ var entraRemedies = map[string]string{
 	"AADSTS700213":  noFederation, // the subject
 	"AADSTS700016":  "there is no such client in the tenant: are clientID and tenantID those of the stack's output?",
 	"AADSTS90002":   "there is no such tenant: is tenantID that of the stack's output, and the queue's URL of the same cloud?",
+	"AADSTS7002137": noFederation, // the subject, nearly
+	"AADSTS7002138": noFederation, // the subject, but for the case
 	"AADSTS700024":  "the exporter's token has expired, or the clocks differ: is the token file a projected volume, which the kubelet renews?",
-	"AADSTS700027":  "Entra does not know the key that signed the exporter's token: is it published?",
-	"AADSTS50027":   "Entra does not accept the exporter's token: is the token file a projected volume?",
+	"AADSTS700027":  noEntraKey,
+	"AADSTS7000272": noEntraKey,
+	"AADSTS50027":   "Entra does not accept the exporter's token: is the token file a projected volume, and the key that the API servers sign with RSA? Entra supports RS256 alone",
 	"AADSTS5001661": noDocuments,
 	"AADSTS50166":   noDocuments,
 	"AADSTS90061":   noDocuments,

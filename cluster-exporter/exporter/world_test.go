@@ -32,6 +32,9 @@ const (
 
 var a, b, c = must(standin.NewRSAKey()), must(standin.NewECKey()), must(standin.NewECKey())
 
+// otherRSA is for Entra, which takes no other kind.
+var otherRSA = must(standin.NewRSAKey())
+
 // world is a control plane, a publisher, and what a pod of the exporter is given.
 type world struct {
 	*testing.T
@@ -187,7 +190,7 @@ type publisher struct {
 
 func newPublisher(t *testing.T, cluster *standin.Cluster) *publisher {
 	t.Helper()
-	p := &publisher{t: t, bundle: filepath.Join(t.TempDir(), "publisher.pem"), arrived: make(chan snapshot.Opened, 1000), trust: jwks.Set{a.Key, b.Key, c.Key}}
+	p := &publisher{t: t, bundle: filepath.Join(t.TempDir(), "publisher.pem"), arrived: make(chan snapshot.Opened, 1000), trust: jwks.Set{a.Key, b.Key, c.Key, otherRSA.Key}}
 	p.Server = httptest.NewUnstartedServer(http.HandlerFunc(p.serve))
 	p.Config.ErrorLog = slog.NewLogLogger(slog.DiscardHandler, slog.LevelError)
 	p.StartTLS()
