@@ -87,10 +87,6 @@ func New(ctx context.Context, settings Settings, options ...option.ClientOption)
 	if err != nil {
 		return nil, fmt.Errorf("workload identity provider %s: %w", settings.Provider, err)
 	}
-	return newProvider(settings, service), nil
-}
-
-func newProvider(settings Settings, service *iam.Service) *Provider {
 	logger := settings.Logger
 	if logger == nil {
 		logger = slog.New(slog.DiscardHandler)
@@ -99,7 +95,7 @@ func newProvider(settings Settings, service *iam.Service) *Provider {
 		name: settings.Provider, issuer: settings.Issuer, service: service.Projects.Locations.WorkloadIdentityPools.Providers,
 		findings: findings{logger: logger.With("issuer", settings.Issuer, "target", settings.Provider), said: map[string]string{}},
 		limit:    Limit, pause: pause,
-	}
+	}, nil
 }
 
 func (s Settings) check() error {
