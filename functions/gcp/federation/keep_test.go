@@ -245,6 +245,20 @@ func TestOperationWithoutEnd(t *testing.T) {
 	}
 }
 
+// Google takes a request and never answers.
+func TestSilence(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	release := make(chan struct{})
+	t.Cleanup(func() { close(release) })
+	r.limit = 100 * time.Millisecond
+	r.google.After(iam.Get, func() { <-release })
+	changed, err := r.Keep(t.Context(), set(rsaKey))
+	if changed || !errors.Is(err, context.DeadlineExceeded) || !strings.Contains(err.Error(), "no answer of Google in time") {
+		t.Fatalf("%t, %v", changed, err)
+	}
+}
+
 // The API may show for a while what was there before.
 func TestOldReadings(t *testing.T) {
 	t.Parallel()
