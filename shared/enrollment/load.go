@@ -36,7 +36,10 @@ type issuerFile struct {
 	Shared     bool           `json:"shared,omitempty"     yaml:"shared"`
 	Internal   bool           `json:"internal,omitempty"   yaml:"internal"`
 	Mirrors    []string       `json:"mirrors,omitempty"    yaml:"mirrors"`
+	ServedAt   string         `json:"servedAt,omitempty"   yaml:"servedAt"`
 	Algorithms []string       `json:"algorithms,omitempty" yaml:"algorithms"`
+
+	WorkloadIdentityProvider string `json:"workloadIdentityProvider,omitempty" yaml:"workloadIdentityProvider"`
 }
 
 const (
@@ -61,7 +64,10 @@ func LoadFS(fsys fs.FS, name string) (Publisher, error) {
 	if err != nil {
 		return Publisher{}, err
 	}
-	l := loader{Document: d, fsys: fsys, directory: path.Clean(f.Clusters.Directory), paths: map[string]string{}, clusters: map[string]string{}, keys: map[string]string{}}
+	l := loader{
+		Document: d, fsys: fsys, directory: path.Clean(f.Clusters.Directory),
+		paths: map[string]string{}, clusters: map[string]string{}, keys: map[string]string{}, providers: map[string]string{},
+	}
 	if f.Name == "" {
 		return Publisher{}, d.Errorf(nil, "no name: snapshots name the publisher they are for, such as prod/eu-central-1")
 	}
@@ -87,6 +93,7 @@ type loader struct {
 	paths     map[string]string // documents path → issuer
 	clusters  map[string]string // cluster ID → issuer
 	keys      map[string]string // issuer and SPKI → cluster ID
+	providers map[string]string // of Google → issuer
 }
 
 func (l *loader) issuer(i int, f issuerFile, before []Issuer) (Issuer, error) {
@@ -100,7 +107,8 @@ func (l *loader) issuer(i int, f issuerFile, before []Issuer) (Issuer, error) {
 	}
 	issuer := Issuer{
 		URL: f.URL, Path: strings.TrimPrefix(u.Path, "/"), Retention: defaultRetention,
-		Shared: f.Shared, Internal: f.Internal, Mirrors: f.Mirrors, Algorithms: f.Algorithms,
+		Shared: f.Shared, Internal: f.Internal, Mirrors: f.Mirrors, ServedAt: f.ServedAt, Algorithms: f.Algorithms,
+		WorkloadIdentityProvider: f.WorkloadIdentityProvider,
 	}
 	if f.Path != nil {
 		issuer.Path = *f.Path
@@ -173,16 +181,57 @@ func (l *loader) checkIssuer(at func(string) []any, issuer Issuer, f issuerFile)
 	case len(f.Clusters) > maxMembers:
 		return l.Errorf(at("clusters"), "%d clusters share an issuer, at most %d can", len(f.Clusters), maxMembers)
 	}
-	for i, mirror := range issuer.Mirrors {
-		if _, err := parseIssuer(mirror); err != nil {
-			return l.Errorf(append(at("mirrors"), i), "mirror %q: %w", mirror, err)
-		}
-	}
 	for i, algorithm := range issuer.Algorithms {
 		if !slices.Contains([]string{"RS256", "ES256", "ES384", "ES512"}, algorithm) {
 			return l.Errorf(append(at("algorithms"), i), "algorithm %q: API servers sign with RS256, ES256, ES384 or ES512", algorithm)
 		}
 	}
+	if err := l.checkMirrors(at, issuer); err != nil {
+		return err
+	}
+	return l.checkProvider(at, issuer)
+}
+
+// checkMirrors makes sure that the places of an issuer's documents are different ones.
+func (l *loader) checkMirrors(at func(string) []any, issuer Issuer) error {
+	places := map[string]string{issuer.URL: "the issuer's URL"}
+	if issuer.ServedAt != "" {
+		if _, err := parseIssuer(issuer.ServedAt); err != nil {
+			return l.Errorf(at("servedAt"), "servedAt %q: %w", issuer.ServedAt, err)
+		}
+		if issuer.ServedAt == issuer.URL {
+			return l.Errorf(at("servedAt"), "servedAt is the issuer's URL: leave it out, it is for mirrors")
+		}
+		places[issuer.ServedAt] = "servedAt"
+	}
+	for i, mirror := range issuer.Mirrors {
+		if _, err := parseIssuer(mirror); err != nil {
+			return l.Errorf(append(at("mirrors"), i), "mirror %q: %w", mirror, err)
+		}
+		if what, taken := places[mirror]; taken {
+			return l.Errorf(append(at("mirrors"), i), "mirror %q is also %s: list each of the other publishers once", mirror, what)
+		}
+		places[mirror] = "listed already"
+	}
+	return nil
+}
+
+var providerName = regexp.MustCompile(`^projects/[a-z0-9][-a-z0-9:.]{0,62}/locations/global/workloadIdentityPools/[a-z0-9][-a-z0-9]{2,30}[a-z0-9]/providers/[a-z0-9][-a-z0-9]{2,30}[a-z0-9]$`)
+
+// checkProvider makes sure that a Google provider gets the keys of one issuer alone: it has room for one issuer's.
+func (l *loader) checkProvider(at func(string) []any, issuer Issuer) error {
+	name := issuer.WorkloadIdentityProvider
+	if name == "" {
+		return nil
+	}
+	if !providerName.MatchString(name) {
+		return l.Errorf(at("workloadIdentityProvider"),
+			"workloadIdentityProvider %q: want projects/NUMBER/locations/global/workloadIdentityPools/POOL/providers/PROVIDER", name)
+	}
+	if other, taken := l.providers[name]; taken {
+		return l.Errorf(at("workloadIdentityProvider"), "provider %s is also that of %s: give each issuer its own", name, other)
+	}
+	l.providers[name] = issuer.URL
 	return nil
 }
 

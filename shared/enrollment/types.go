@@ -20,9 +20,13 @@ type Issuer struct {
 	Retention  time.Duration // how long a key that left stays published
 	Shared     bool          // several clusters, each of which can then impersonate the others' workloads
 	Internal   bool          // reachable at private addresses only
-	Mirrors    []string      // base URLs of other publishers of the issuer
+	Mirrors    []string      // base URLs of other publishers' documents of the same issuer
+	ServedAt   string        // base URL of this publisher's documents, on a mirror; "" where it is the issuer's URL
 	Algorithms []string      // for the discovery document; nil for those of the settings' keys, RS256 and ES256
 	Clusters   []Cluster
+
+	// WorkloadIdentityProvider is the resource name of a Google provider that is to have the keys, too; "" for none.
+	WorkloadIdentityProvider string
 }
 
 // Cluster is one enrolled cluster.

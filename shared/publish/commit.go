@@ -131,7 +131,10 @@ func (p *Publisher) publish(ctx context.Context, iss *issuer, full bool, mine st
 		}
 		written = append(written, wrote...)
 	}
-	return written, p.storeRecord(ctx, iss, state.Log, state.Log.Last == mine)
+	if err := p.storeRecord(ctx, iss, state.Log, state.Log.Last == mine); err != nil {
+		return written, err
+	}
+	return written, p.keepTarget(ctx, iss, state)
 }
 
 func (p *Publisher) publishDiscovery(ctx context.Context, iss *issuer, unfinished bool) ([]string, error) {
@@ -221,7 +224,7 @@ func (d decided) Unwrap() error { return d.error }
 
 func final(err error) bool {
 	var d decided
-	return errors.As(err, &d) || errors.Is(err, ErrStateLost) || errors.Is(err, ErrLogConflict)
+	return errors.As(err, &d) || errors.Is(err, ErrStateLost) || errors.Is(err, ErrLogConflict) || errors.Is(err, ErrTarget)
 }
 
 // jitter is 50 ms, doubled with every attempt, give or take half.

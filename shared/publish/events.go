@@ -22,12 +22,16 @@ const (
 	reconcileFailed   = "reconcile.failed"
 	readBackDiffers   = "readback.differs"
 	readBackFailed    = "readback.failed"
+	mirrorDiffers     = "mirror.differs"
+	mirrorFailed      = "mirror.failed"
+	targetWritten     = "target.written"
+	targetFailed      = "target.failed"
 )
 
 // routine events need nobody's attention. Every other one is a warning, and these are errors.
 var (
 	routine = map[string]bool{
-		snapshotAccepted: true, requestRejected: true, statementAccepted: true, documentWritten: true,
+		snapshotAccepted: true, requestRejected: true, statementAccepted: true, documentWritten: true, targetWritten: true,
 		rotation.KeyCurrent: true, rotation.KeyReturned: true, rotation.KeyRetiring: true, rotation.KeyGone: true,
 		rotation.ClusterEnrolled: true,
 	}

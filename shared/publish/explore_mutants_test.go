@@ -36,6 +36,10 @@ var mutants = []mutant{
 	{name: "documents written unconditionally", in: "new key, revoked, timer without reconcile", killedBy: neverOlder, store: func(s store, n names) store { return blind{s, n.JWKS} }},
 	{name: "state written unconditionally", in: "new key, revoked, timer without reconcile", killedBy: oneAfterOther, store: func(s store, n names) store { return blind{s, n.State} }},
 	{
+		name: "state not read again after the target", in: "new key, revoked, timer without reconcile with a target", killedBy: followed,
+		store: func(s store, n names) store { return &hasty{store: s, names: n} },
+	},
+	{
 		name: "changes logged by their author only", in: "new key, revoked, timer without reconcile", killedBy: told,
 		store: func(s store, n names) store { return &author{store: s, names: n} },
 		logger: func(h slog.Handler, s store) slog.Handler {
@@ -200,6 +204,31 @@ func (m blind) put(private bool, name string, object bucket.Object, seen bucket.
 	if name == m.name {
 		_, seen, _ = m.get(private, name)
 	}
+	return m.store.put(private, name, object, seen)
+}
+
+// hasty gives the state that was read before the target was written once more.
+type hasty struct {
+	store
+	names
+	state func() (bucket.Object, bucket.Version, error)
+	kept  bool
+}
+
+func (m *hasty) get(private bool, name string) (bucket.Object, bucket.Version, error) {
+	if name == m.names.State && m.kept {
+		m.kept = false
+		return m.state()
+	}
+	object, version, err := m.store.get(private, name)
+	if name == m.names.State {
+		m.state = func() (bucket.Object, bucket.Version, error) { return object, version, err }
+	}
+	return object, version, err
+}
+
+func (m *hasty) put(private bool, name string, object bucket.Object, seen bucket.Version) (bucket.Version, error) {
+	m.kept = name == targetName
 	return m.store.put(private, name, object, seen)
 }
 

@@ -34,6 +34,7 @@ const (
 	discoverySlot
 	recordSlot = 2
 	slots      = 12
+	targetSlot = slots - 1 // of the last, which no scenario needs for a record
 )
 
 type call struct {
@@ -181,7 +182,7 @@ func (e *explorer) newPublisher(s store, proc *process) *Publisher {
 		logger = e.mutant.logger(logger, s)
 	}
 	p, err := New(Config{
-		Settings: e.settings, Documents: door{s, false}, Private: door{s, true},
+		Settings: e.settings, Documents: door{s, false}, Private: door{s, true}, Targets: e.targets(s),
 		Logger: slog.New(logger), Now: func() time.Time { return e.now },
 	})
 	if err != nil {

@@ -26,6 +26,7 @@ const (
 	complete      = "the log is complete and chained"
 	persists      = "nobody gives up while nothing fails"
 	told          = "every change is logged at least once"
+	followed      = "once all have succeeded, or after one reconcile, the target has the keys of the state"
 )
 
 // fact is what an object says, whichever it is.
@@ -53,6 +54,9 @@ func (e *explorer) factOf(body []byte) (f fact) {
 			}
 		}
 		return f
+	}
+	if set, err := jwks.Parse(body); err == nil { // the target's
+		return fact{keys: e.mask(set.IDs()...)}
 	}
 	var entry rotation.Entry
 	if err := json.Unmarshal(body, &entry); err == nil && entry.Number > 0 {
@@ -120,7 +124,7 @@ func (e *explorer) checkWrite(before world, w *world, slot int) error {
 		if y.Seq < x.Seq || y.Seq == x.Seq && y.Digest != x.Digest {
 			return &violation{property: neverAgain, detail: fmt.Sprintf("sequence number %d over %d", y.Seq, x.Seq)}
 		}
-	case slot > recordSlot && before.slots[slot].version != 0:
+	case slot > recordSlot && slot != targetSlot && before.slots[slot].version != 0:
 		return &violation{property: complete, detail: "a record was overwritten"}
 	}
 	return nil
@@ -134,6 +138,8 @@ func (e *explorer) checkEnd(w *world, n node) error {
 	case n.err == nil:
 	case errors.Is(n.err, ErrStateLost), errors.Is(n.err, ErrLogConflict):
 		return &violation{property: noFalseAlarm, detail: n.err.Error()}
+	case errors.Is(n.err, ErrTarget):
+		return nil // it says so
 	case errors.Is(n.err, ErrRetry) && e.sound:
 		return &violation{property: persists, detail: p.name}
 	case errors.Is(n.err, ErrRetry), errors.Is(n.err, rotation.ErrRevoked), errors.As(n.err, &refusal) && refusal.Code == CodeSuperseded:
@@ -176,6 +182,9 @@ func (e *explorer) settle(w world) error {
 	state := e.of(&w, stateSlot).state
 	if !bytes.Equal(e.objects[w.slots[jwksSlot].object].Body, rotation.Render(*state)) || w.slots[discoverySlot].version == 0 {
 		return &violation{property: settles, detail: "they differ"}
+	}
+	if err := e.checkTarget(w, 0); err != nil {
+		return err
 	}
 	return e.checkLog(w, state.Log, events)
 }

@@ -33,6 +33,7 @@ type explorer struct {
 	programs []program // the scenario's, then setup's, then the last reconcile
 	names    names
 	racing   int      // how many are the scenario's
+	target   bool     // there is one
 	keys     []string // key IDs, by their bit in world.published
 
 	nodes   []node
@@ -56,7 +57,7 @@ func newExplorer(kind memory.Versions, s scenario, m mutant) *explorer {
 		panic(err)
 	}
 	e := &explorer{
-		kind: kind, settings: s.settings, now: s.now, mutant: m, keys: s.keys, racing: len(s.racing), names: iss.names,
+		kind: kind, settings: s.settings, now: s.now, mutant: m, keys: s.keys, racing: len(s.racing), target: s.target, names: iss.names,
 		nodes: make([]node, 1), ends: map[string]int32{}, memo: map[world]float64{},
 		objects: make([]bucket.Object, 1), ids: map[string]uint16{}, facts: make([]fact, 1), bits: map[string]int{},
 	}
@@ -78,9 +79,11 @@ func (e *explorer) slotOf(name string) int {
 		return jwksSlot
 	case n.Discovery:
 		return discoverySlot
+	case targetName:
+		return targetSlot
 	}
 	var record int
-	if _, err := fmt.Sscanf(strings.TrimPrefix(name, n.Log), "/%d.json", &record); err != nil || recordSlot+record >= slots {
+	if _, err := fmt.Sscanf(strings.TrimPrefix(name, n.Log), "/%d.json", &record); err != nil || recordSlot+record >= targetSlot {
 		panic("no slot for " + name)
 	}
 	return recordSlot + record
@@ -172,11 +175,11 @@ func (e *explorer) call(w *world, c call) answer {
 		return answer{failed: notFound}
 	case !c.put:
 		return answer{slot: *held}
-	case held.version != c.seen:
+	case held.version != c.seen && c.slot != targetSlot: // which knows no condition
 		return answer{failed: conflict}
 	}
 	version := held.version + 1
-	if e.kind == memory.ContentVersions {
+	if e.kind == memory.ContentVersions || c.slot == targetSlot {
 		version = c.object
 	}
 	*held = slot{c.object, version}
@@ -237,7 +240,7 @@ func (e *explorer) explore(w world) (float64, error) {
 	}
 	if total == 0 {
 		total = 1
-		if err := e.settle(w); err != nil {
+		if err := errors.Join(e.checkTarget(w, e.racing), e.settle(w)); err != nil {
 			return 0, err
 		}
 	}
@@ -256,7 +259,7 @@ func (e *explorer) wander(w world, random *rand.Rand) (err error) {
 			}
 		}
 		if len(running) == 0 {
-			err = e.settle(w)
+			err = errors.Join(e.checkTarget(w, e.racing), e.settle(w))
 			break
 		}
 		i := running[random.IntN(len(running))]
@@ -296,6 +299,9 @@ func (e *explorer) trace(at int32, h how, err error) error {
 		verb = "writes"
 	}
 	what := [...]string{"state", "JWKS", "discovery", "record"}[min(n.next.slot, recordSlot+1)]
+	if n.next.slot == targetSlot {
+		what = "target"
+	}
 	step := fmt.Sprintf("%s %s %s%s", e.programs[n.program].name, verb, what, h)
 	return &violation{v.property, v.detail, append([]string{step}, v.trace...)}
 }

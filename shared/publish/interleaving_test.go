@@ -32,6 +32,7 @@ type scenario struct {
 	keys     []string
 	before   []program
 	racing   []program
+	target   bool
 }
 
 // fleet is one cluster with a pinned snapshot key, and the snapshots it sent: the first lists old, the second also fresh, the third
@@ -148,14 +149,30 @@ func (e *explorer) walk(crashes, lost int8) (float64, error) {
 	return e.explore(w)
 }
 
+// withTarget lets the publishers keep a target, too.
+func withTarget(all []scenario) []scenario {
+	for i := range all {
+		all[i].name, all[i].target = all[i].name+" with a target", true
+	}
+	return all
+}
+
+// TestTwoPublishersKeepTarget walks the same for two publishers that also keep a target, with one fault of either kind. Three are walked
+// by chance, below.
+func TestTwoPublishersKeepTarget(t *testing.T) {
+	t.Parallel()
+	walkAll(t, withTarget(newFleet().two()), 1, 0)
+	walkAll(t, withTarget(newFleet().two()), 0, 1)
+}
+
 // TestThreePublishersWithFaults walks interleavings of three publishers by chance, with up to two crashes and three lost answers.
 func TestThreePublishersWithFaults(t *testing.T) {
 	t.Parallel()
 	first, count := *seed, 1
 	if first == 0 {
-		first, count = rand.Uint64()>>1+1, *schedules/(len(newFleet().three())*len(kinds))+1
+		first, count = rand.Uint64()>>1+1, *schedules/(2*len(newFleet().three())*len(kinds))+1
 	}
-	for _, s := range newFleet().three() {
+	for _, s := range slices.Concat(newFleet().three(), withTarget(newFleet().three())) {
 		for kind, versions := range kinds {
 			t.Run(s.name+"/"+versions, func(t *testing.T) {
 				t.Parallel()
@@ -183,7 +200,7 @@ func TestMutants(t *testing.T) {
 		for kind, versions := range kinds {
 			t.Run(m.name+"/"+versions, func(t *testing.T) {
 				t.Parallel()
-				scenarios := f.two()
+				scenarios := slices.Concat(f.two(), withTarget(f.two()))
 				i := slices.IndexFunc(scenarios, func(s scenario) bool { return s.name == m.in })
 				_, err := newExplorer(kind, scenarios[i], m).walk(1, 1)
 				var v *violation

@@ -27,9 +27,10 @@ import (
 // Config is what a publisher is made of.
 type Config struct {
 	Settings  enrollment.Publisher
-	Documents bucket.Bucket // public; the caller makes sure that it is not Private
-	Private   bucket.Bucket // state and log
-	Logger    *slog.Logger  // one line per event; nil discards
+	Documents bucket.Bucket     // public; the caller makes sure that it is not Private
+	Private   bucket.Bucket     // state and log
+	Targets   map[string]Target // by issuer URL: what is to have its keys beside the documents bucket
+	Logger    *slog.Logger      // one line per event; nil discards
 	Now       func() time.Time
 	RootCAs   *x509.CertPool // for reading the documents back; nil for the system's
 }
@@ -53,10 +54,13 @@ type Publisher struct {
 
 type issuer struct {
 	url       string
+	servedAt  string   // where this publisher's documents are: the issuer's URL, or on a mirror another
+	others    []string // where other publishers' documents of the issuer are
 	policy    rotation.Policy
 	internal  bool
 	discovery bucket.Object
 	names     Objects
+	target    Target // nil for none
 }
 
 // Objects are the names of what is stored for an issuer. Who grants rights needs them.
@@ -110,6 +114,10 @@ func New(config Config) (*Publisher, error) {
 		if err != nil {
 			return nil, err
 		}
+		iss.target = config.Targets[iss.url]
+		if settings.WorkloadIdentityProvider != "" && iss.target == nil {
+			return nil, fmt.Errorf("publish: issuer %s: this publisher can't write to a workloadIdentityProvider: the function for Google Cloud can", iss.url)
+		}
 		p.issuers = append(p.issuers, iss)
 	}
 	return p, nil
@@ -120,10 +128,14 @@ func newIssuer(settings enrollment.Issuer) (*issuer, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &issuer{
-		url: settings.URL, policy: policyOf(settings), internal: settings.Internal,
+	iss := &issuer{
+		url: settings.URL, servedAt: settings.URL, others: settings.Mirrors, policy: policyOf(settings), internal: settings.Internal,
 		discovery: document(discoveryDocument(settings)), names: objects,
-	}, nil
+	}
+	if settings.ServedAt != "" {
+		iss.servedAt, iss.others = settings.ServedAt, append([]string{settings.URL}, settings.Mirrors...)
+	}
+	return iss, nil
 }
 
 func (n Objects) record(number int64) string { return fmt.Sprintf("%s/%010d.json", n.Log, number) }

@@ -56,11 +56,11 @@ func refusePrivate(_, address string, _ syscall.RawConn) error {
 	return nil
 }
 
-// public are an issuer's documents: the object of each, and the URL where the world finds it.
+// public are an issuer's documents of this publisher: the object of each, and the URL where the world finds it.
 func (iss *issuer) public() [2]struct{ name, url string } {
 	return [...]struct{ name, url string }{
-		{iss.names.Discovery, iss.url + "/" + discoveryPath},
-		{iss.names.JWKS, iss.url + "/" + jwksPath},
+		{iss.names.Discovery, iss.servedAt + "/" + discoveryPath},
+		{iss.names.JWKS, iss.servedAt + "/" + jwksPath},
 	}
 }
 

@@ -38,6 +38,7 @@ func (p *Publisher) reconcile(ctx context.Context, iss *issuer) error {
 	}
 	if len(out.written) == 0 { // what was written just now may be cached in its old form
 		p.readBack(ctx, iss)
+		p.compareOthers(ctx, iss)
 	}
 	return nil
 }

@@ -69,6 +69,7 @@ var reasons = []struct {
 	{rotation.ErrFormat, "state-format", http.StatusServiceUnavailable},
 	{ErrStateLost, CodeUnready, http.StatusServiceUnavailable},
 	{ErrLogConflict, CodeUnready, http.StatusServiceUnavailable},
+	{ErrTarget, CodeRetry, http.StatusServiceUnavailable},
 	{ErrRetry, CodeRetry, http.StatusServiceUnavailable},
 }
 

@@ -110,7 +110,7 @@ func (d *draft) decide() Decision {
 	if d.sure {
 		d.Written, d.Unsure = d.now, time.Time{}
 	}
-	if !slices.Equal(d.published().Encode(), d.before.published().Encode()) || d.Publication == 0 {
+	if !slices.Equal(d.Published().Encode(), d.before.Published().Encode()) || d.Publication == 0 {
 		d.Publication++
 	}
 	decision.State, decision.Write = d.State, true

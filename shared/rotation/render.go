@@ -16,7 +16,7 @@ const tailBytes = 33
 // publication never recur, also when its keys do, and a store that numbers versions by content can't mistake a new document for an
 // old one. To a consumer it is a JWK Set followed by white space.
 func Render(state State) []byte {
-	document := state.published().Encode()
+	document := state.Published().Encode()
 	for bit := 31; bit >= 0; bit-- {
 		document = append(document, " \t"[state.Publication>>bit&1])
 	}
@@ -41,8 +41,8 @@ func PublicationOf(document []byte) (publication uint32, ok bool) {
 	return publication, true
 }
 
-// published is every key of the state in the order of the document.
-func (s State) published() jwks.Set {
+// Published is every key of the state in the order of the document.
+func (s State) Published() jwks.Set {
 	var keys []Key
 	for _, c := range s.Clusters {
 		keys = append(keys, c.Keys...)

@@ -32,7 +32,7 @@
 // request again would be refused, and the caller told that nothing was written. So the lost answer is an error like any other:
 // read again. Only what Cloud Storage refused for certain, with 412, is ErrConflict. One object takes about one write per
 // second; beyond that Cloud Storage answers 429, which is such an error, too: nothing is wrong with the version, and the caller's
-// own next attempt comes later. Reads are repeated by the SDK.
+// own next attempt comes later. Reads are repeated by the SDK, a few times.
 package gcs
 
 import (
@@ -46,14 +46,21 @@ import (
 	"time"
 
 	"cloud.google.com/go/storage"
+	"github.com/googleapis/gax-go/v2"
 	"google.golang.org/api/iterator"
 	"google.golang.org/api/option"
 
 	"github.com/kube-iam-assume/kube-iam-assume/shared/bucket"
 )
 
-// patience bounds a call, the SDK's repetitions of a Get included. Cloud Storage takes a tenth of a second.
-const patience = 20 * time.Second
+const (
+	// patience bounds a call, the SDK's repetitions of a Get included. Cloud Storage takes a tenth of a second.
+	patience = 20 * time.Second
+
+	attempts = 4 // at each request of a Get, within some two seconds; the SDK's own are without end
+)
+
+var backoff = gax.Backoff{Initial: 200 * time.Millisecond, Max: 2 * time.Second, Multiplier: 2}
 
 // Bucket is one Cloud Storage bucket. It implements bucket.Bucket.
 type Bucket struct {
@@ -82,7 +89,8 @@ func New(client *storage.Client, name string) (*Bucket, error) {
 	if !bucketName.MatchString(name) {
 		return nil, fmt.Errorf("bucket %q of Cloud Storage: want 3 to 63 lower-case letters, digits and inner hyphens or underscores", name)
 	}
-	return &Bucket{handle: client.Bucket(name), name: name}, nil
+	reads := client.Bucket(name).Retryer(storage.WithMaxAttempts(attempts), storage.WithBackoff(backoff))
+	return &Bucket{handle: reads, name: name}, nil
 }
 
 // Get implements bucket.Bucket.
@@ -168,7 +176,7 @@ func (b *Bucket) absent(ctx context.Context, name string, missing error) error {
 	case errors.Is(err, iterator.Done):
 		return bucket.ErrNotFound
 	case err != nil:
-		return errors.Join(missing, err)
+		return errors.Join(err, missing)
 	case first.Name == name: // it has just been made
 		return errReplaced
 	}
