@@ -30,8 +30,8 @@ func (d *Double) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	service := scope[2]
-	if region := scope[1]; region != d.options.Region && service != "s3" {
-		d.fail(w, &apiError{"UnrecognizedClientException", fmt.Sprintf("this is %s, the request is for %s", d.options.Region, region)})
+	if scope[1] != d.options.Region && service != "sts" && service != "s3" { // the CLI asks S3 as if in us-east-1 where a bucket is
+		d.elsewhere(w, service, scope[1])
 		return
 	}
 	switch service {
@@ -41,6 +41,18 @@ func (d *Double) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		d.serveSSM(w, r)
 	case "sts", "cloudformation":
 		d.serveQuery(w, r, service)
+	default:
+		d.fail(w, &apiError{"UnknownService", "the stand-in does not play " + service})
+	}
+}
+
+// elsewhere answers for other regions, in which nobody ran `cdk bootstrap` and there are no stacks.
+func (d *Double) elsewhere(w http.ResponseWriter, service, region string) {
+	switch service {
+	case "ssm":
+		parameterNotFound(w, "in "+region)
+	case "cloudformation":
+		d.fail(w, &apiError{"ValidationError", "Stack does not exist in " + region})
 	default:
 		d.fail(w, &apiError{"UnknownService", "the stand-in does not play " + service})
 	}

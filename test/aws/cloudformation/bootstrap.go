@@ -106,13 +106,18 @@ func (d *Double) serveSSM(w http.ResponseWriter, r *http.Request) {
 	err := json.NewDecoder(r.Body).Decode(&asked)
 	w.Header().Set("Content-Type", "application/x-amz-json-1.1")
 	if target := r.Header.Get("X-Amz-Target"); err != nil || target != "AmazonSSM.GetParameter" || !bootstrapParameter(asked.Name) {
-		w.WriteHeader(http.StatusBadRequest)
-		_ = json.NewEncoder(w).Encode(map[string]string{"__type": "ParameterNotFound", "message": target + " " + asked.Name})
+		parameterNotFound(w, target+" "+asked.Name)
 		return
 	}
 	_ = json.NewEncoder(w).Encode(map[string]any{"Parameter": map[string]any{ // whoever hangs up gets nothing
 		"Name": asked.Name, "Type": "String", "Value": bootstrapVersion, "Version": 1,
 	}})
+}
+
+func parameterNotFound(w http.ResponseWriter, message string) {
+	w.Header().Set("Content-Type", "application/x-amz-json-1.1")
+	w.WriteHeader(http.StatusBadRequest)
+	_ = json.NewEncoder(w).Encode(map[string]string{"__type": "ParameterNotFound", "message": message}) // whoever hangs up gets nothing
 }
 
 func bootstrapParameter(name string) bool {
@@ -138,9 +143,10 @@ type assumedRole struct {
 	ID              string `xml:"AssumedRoleUser>AssumedRoleId"`
 }
 
+// assumeRole gives the roles that `cdk bootstrap` makes.
 func (d *Double) assumeRole(parameters url.Values) (any, error) {
 	role, session := parameters.Get("RoleArn"), parameters.Get("RoleSessionName")
-	if !strings.HasPrefix(role, "arn:aws:iam::"+d.options.Account+":role/") {
+	if !strings.HasPrefix(role, "arn:aws:iam::"+d.options.Account+":role/cdk-") || !strings.HasSuffix(role, "-"+d.options.Account+"-"+d.options.Region) {
 		return nil, &apiError{"AccessDenied", "User is not authorized to perform: sts:AssumeRole on resource: " + role}
 	}
 	c := Credentials{"ASIAEXAMPLE" + strings.ToUpper(unique()), "test", "test", time.Now().Add(time.Hour)}

@@ -212,8 +212,8 @@ func (d *Double) executeChangeSet(parameters url.Values) (any, error) {
 	if c.creating {
 		verb = "CREATE"
 	}
-	s.become(verb+"_IN_PROGRESS", "User Initiated")
-	d.running.Go(func() { d.deploy(s, c.target, c.creating) })
+	s.begin(verb+"_IN_PROGRESS", "User Initiated")
+	d.run(s, func() { d.deploy(s, c.target, c.creating) })
 	return struct{}{}, nil
 }
 

@@ -45,23 +45,34 @@ type describedStacks struct {
 }
 
 func (d *Double) describeStacks(parameters url.Values) (any, error) {
+	if name := parameters.Get("StackName"); name != "" {
+		return d.describeStack(name)
+	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	var answer describedStacks
-	if name := parameters.Get("StackName"); name != "" {
-		s, err := d.find(name)
-		if err != nil {
-			return nil, err
-		}
-		answer.Stacks = []describedStack{s.describe()}
-		return answer, nil
-	}
 	for _, s := range d.stacks {
 		if s.status != deleteComplete {
 			answer.Stacks = append(answer.Stacks, s.describe())
 		}
 	}
 	return answer, nil
+}
+
+func (d *Double) describeStack(name string) (any, error) {
+	d.mu.Lock()
+	s, err := d.find(name)
+	d.mu.Unlock()
+	if err != nil {
+		return nil, err
+	}
+	d.settled(s)
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if s, err = d.find(name); err != nil { // it was deleted, and had been asked for by its name
+		return nil, err
+	}
+	return describedStacks{[]describedStack{s.describe()}}, nil
 }
 
 func (s *stack) describe() describedStack {
@@ -183,8 +194,8 @@ func (d *Double) deleteStack(parameters url.Values) (any, error) {
 	case s.busy():
 		return nil, &apiError{"ValidationError", fmt.Sprintf("Stack [%s] is in %s state", s.name, s.status)}
 	}
-	s.become("DELETE_IN_PROGRESS", "User Initiated")
-	d.running.Go(func() { d.destroy(s) })
+	s.begin("DELETE_IN_PROGRESS", "User Initiated")
+	d.run(s, func() { d.destroy(s) })
 	return struct{}{}, nil
 }
 

@@ -33,10 +33,6 @@ type step struct {
 // deploy carries a change set out.
 func (d *Double) deploy(s *stack, target deployment, creating bool) {
 	o := &operation{Double: d, stack: s, target: target, before: s.now, wanted: map[string]bool{}}
-	verb := "UPDATE"
-	if creating {
-		verb = "CREATE"
-	}
 	err := o.apply(d.ctx)
 	if err == nil {
 		err = o.finish()
@@ -49,10 +45,10 @@ func (d *Double) deploy(s *stack, target deployment, creating bool) {
 		o.cleanUp(d.ctx)
 		d.become(s, "UPDATE_COMPLETE", "")
 	case creating:
-		d.become(s, "ROLLBACK_IN_PROGRESS", reasonOf(err)+" Rollback requested by user.")
+		d.rollBack(s, "ROLLBACK_IN_PROGRESS", reasonOf(err)+" Rollback requested by user.")
 		d.become(s, ending("ROLLBACK", o.undoCreation(d.ctx)), "")
 	default:
-		d.become(s, verb+"_ROLLBACK_IN_PROGRESS", reasonOf(err))
+		d.rollBack(s, "UPDATE_ROLLBACK_IN_PROGRESS", reasonOf(err))
 		err := o.undoUpdate(d.ctx)
 		if err == nil {
 			d.become(s, "UPDATE_ROLLBACK_COMPLETE_CLEANUP_IN_PROGRESS", "")
@@ -60,6 +56,12 @@ func (d *Double) deploy(s *stack, target deployment, creating bool) {
 		}
 		d.become(s, ending("UPDATE_ROLLBACK", err), "")
 	}
+}
+
+func (d *Double) rollBack(s *stack, status, reason string) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	s.begin(status, reason)
 }
 
 func ending(what string, err error) string {

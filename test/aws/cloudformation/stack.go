@@ -16,6 +16,9 @@ const (
 	deleteComplete   = "DELETE_COMPLETE"
 )
 
+// longPoll is how long DescribeStacks waits for the end of what goes on: the CLI asks every five seconds only.
+const longPoll = 15 * time.Second
+
 // stack is guarded by the double's mutex, except while an operation runs: then that alone changes resources.
 type stack struct {
 	name, id, status, reason string
@@ -26,6 +29,8 @@ type stack struct {
 	resources                map[string]*resource
 	events                   []event
 	changeSets               []*changeSet
+	operation                string        // ID of what goes on, or went on last; its roll-back is another one
+	ended                    chan struct{} // closed when what goes on is over; nil before the first operation
 }
 
 // deployment is what a stack is to be.
@@ -64,6 +69,7 @@ type event struct {
 	Timestamp  string
 	Status     string `xml:"ResourceStatus"`
 	Reason     string `xml:"ResourceStatusReason,omitempty"`
+	Operation  string `xml:"OperationId,omitempty"`
 }
 
 func stamp(t time.Time) string { return t.UTC().Format("2006-01-02T15:04:05.000Z") }
@@ -78,7 +84,7 @@ func (d *Double) tell(s *stack, id, kind, physical, status, reason string) {
 func (s *stack) tell(id, kind, physical, status, reason string) {
 	s.events = append(s.events, event{
 		StackID: s.id, ID: id + "-" + uuid(), Stack: s.name, LogicalID: id, PhysicalID: physical, Type: kind,
-		Timestamp: stamp(time.Now()), Status: status, Reason: reason,
+		Timestamp: stamp(time.Now()), Status: status, Reason: reason, Operation: s.operation,
 	})
 }
 
@@ -89,9 +95,41 @@ func (d *Double) become(s *stack, status, reason string) {
 	s.become(status, reason)
 }
 
+// begin begins an operation, or its roll-back. The mutex is held.
+func (s *stack) begin(status, reason string) {
+	s.operation = uuid()
+	s.become(status, reason)
+}
+
 func (s *stack) become(status, reason string) {
 	s.status, s.reason, s.updated = status, reason, time.Now()
 	s.tell(s.name, "AWS::CloudFormation::Stack", s.id, status, reason)
+}
+
+// run carries an operation out. The mutex is held.
+func (d *Double) run(s *stack, operation func()) {
+	s.ended = make(chan struct{})
+	ended := s.ended
+	d.running.Go(func() {
+		defer close(ended)
+		operation()
+	})
+}
+
+// settled waits until nothing goes on, but no longer than a client would wait for an answer.
+func (d *Double) settled(s *stack) {
+	d.mu.Lock()
+	ended := s.ended
+	d.mu.Unlock()
+	if ended == nil {
+		return
+	}
+	timer := time.NewTimer(longPoll)
+	defer timer.Stop()
+	select {
+	case <-ended:
+	case <-timer.C:
+	}
 }
 
 func (s *stack) busy() bool {

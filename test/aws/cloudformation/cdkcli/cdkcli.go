@@ -14,6 +14,8 @@ import (
 	"path/filepath"
 	"runtime"
 	"time"
+
+	"github.com/kube-iam-assume/kube-iam-assume/test/process"
 )
 
 // patience is more than a command takes; the CLI itself waits for ever.
@@ -26,15 +28,21 @@ type CLI struct {
 	env     []string
 }
 
-// New finds the command. Its environment is env and what Node and Go need to run, and nothing that would lead it to a cloud.
+// New finds the command. Its environment is env and what Node and Go need to run, and nothing that would lead it to a cloud. As npx does, it
+// puts the programs that package.json pins before others: Node is one of them.
 func New(folder string, env []string) (*CLI, error) {
 	_, file, _, _ := runtime.Caller(0)
 	root := filepath.Join(filepath.Dir(file), "..", "..", "..", "..")
-	program := filepath.Join(root, "cdk", "node_modules", ".bin", "cdk")
+	programs, err := filepath.Abs(filepath.Join(root, "cdk", "node_modules", ".bin"))
+	if err != nil {
+		return nil, err
+	}
+	program := filepath.Join(programs, "cdk")
 	if _, err := os.Stat(program); errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("the CDK's command line is not installed: run npm ci in %s", filepath.Join(root, "cdk"))
 	}
-	for _, name := range []string{"PATH", "HOME", "TMPDIR", "XDG_CACHE_HOME", "GOCACHE", "GOMODCACHE", "GOFLAGS", "GOPROXY", "GOTOOLCHAIN"} {
+	env = append(env, "PATH="+programs+string(filepath.ListSeparator)+os.Getenv("PATH"))
+	for _, name := range []string{"HOME", "TMPDIR", "XDG_CACHE_HOME", "GOCACHE", "GOMODCACHE", "GOFLAGS", "GOPROXY", "GOTOOLCHAIN"} {
 		if value, ok := os.LookupEnv(name); ok {
 			env = append(env, name+"="+value)
 		}
@@ -51,7 +59,7 @@ func (c *CLI) Run(ctx context.Context, args ...string) (string, error) {
 	command.Cancel = func() error { return command.Process.Signal(os.Interrupt) }
 	var printed bytes.Buffer
 	command.Stdout, command.Stderr = &printed, &printed
-	command.SysProcAttr = endWithParent()
+	command.SysProcAttr = process.EndWithParent()
 	runtime.LockOSThread() // Linux ends such a child with the thread that made it
 	defer runtime.UnlockOSThread()
 	err := command.Run()

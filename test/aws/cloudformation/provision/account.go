@@ -14,6 +14,7 @@ package provision
 
 import (
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"net/http"
@@ -50,6 +51,9 @@ type Account struct {
 	cancel     context.CancelFunc
 	polling    sync.WaitGroup
 
+	building sync.Mutex
+	rebuilt  map[[sha256.Size]byte][]byte // functions for this machine's processor, by the digest of the packed ones
+
 	mu        sync.Mutex
 	ceiling   string            // service control policy: a document of denials that every role gets
 	blocked   BlockPublicAccess // of the account
@@ -72,6 +76,7 @@ func New(ctx context.Context, options Options) (*Account, error) {
 		functions: map[string]*function{}, answers: map[string]chan answer{}, apis: map[string]*api{},
 		schedules: map[string]*schedule{},
 		queues:    map[string]*queue.Queue{}, pollers: map[string]context.CancelFunc{}, served: map[string]bool{},
+		rebuilt: map[[sha256.Size]byte][]byte{},
 	}
 	a.ctx, a.cancel = context.WithCancel(context.WithoutCancel(ctx))
 	var err error

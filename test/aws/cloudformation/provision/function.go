@@ -187,7 +187,7 @@ func (k functions) prepare(ctx context.Context, properties map[string]any) (lamb
 	}
 	bootstrap := filepath.Join(folder, "bootstrap")
 	if architecture != runtime.GOARCH {
-		if err := rebuild(ctx, bootstrap, architecture); err != nil {
+		if err := k.rebuild(ctx, bootstrap, architecture); err != nil {
 			return lambdahost.Options{}, err
 		}
 	}
@@ -249,22 +249,37 @@ func unpackFile(root *os.Root, file *zip.File) error {
 
 // rebuild puts a build for this machine in the place of one for another processor. It is the same program: built for the other processor,
 // from the same source with the same flags, it has the very bytes that were in the package, or there is an error.
-func rebuild(ctx context.Context, bootstrap, architecture string) error {
+func (a *Account) rebuild(ctx context.Context, bootstrap, architecture string) error {
 	packed, err := os.ReadFile(bootstrap)
 	if err != nil {
 		return err
 	}
+	a.building.Lock()
+	defer a.building.Unlock()
+	digest := sha256.Sum256(packed)
+	if a.rebuilt[digest] == nil {
+		if a.rebuilt[digest], err = buildAgain(ctx, bootstrap, architecture, packed); err != nil {
+			return err
+		}
+	}
+	return os.WriteFile(bootstrap, a.rebuilt[digest], 0o755)
+}
+
+func buildAgain(ctx context.Context, bootstrap, architecture string, packed []byte) ([]byte, error) {
 	if err := build(ctx, bootstrap, architecture); err != nil {
-		return err
+		return nil, err
 	}
 	same, err := os.ReadFile(bootstrap)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	if sha256.Sum256(packed) != sha256.Sum256(same) {
-		return fmt.Errorf("the bootstrap in the package is not what functions/aws builds for %s: deploy from this source", architecture)
+	if !bytes.Equal(packed, same) {
+		return nil, fmt.Errorf("the bootstrap in the package is not what functions/aws builds for %s: deploy from this source", architecture)
 	}
-	return build(ctx, bootstrap, runtime.GOARCH)
+	if err := build(ctx, bootstrap, runtime.GOARCH); err != nil {
+		return nil, err
+	}
+	return os.ReadFile(bootstrap)
 }
 
 // build makes the function as the CDK app does.
