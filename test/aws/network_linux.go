@@ -43,9 +43,13 @@ func runInside(folder string) (int, error) {
 	}
 	command := exec.Command(binary, os.Args[1:]...)
 	command.Stdin, command.Stdout, command.Stderr = os.Stdin, os.Stdout, os.Stderr
-	authority := filepath.Join(folder, authorityFile)
+	authority, temporary := filepath.Join(folder, authorityFile), filepath.Join(folder, "tmp")
+	if err := os.Mkdir(temporary, 0o700); err != nil {
+		return 0, fmt.Errorf("make a folder for the tests: %w", err)
+	}
 	command.Env = append(cleanEnvironment(), folderVariable+"="+folder, outsideVariable+"="+network,
-		"SSL_CERT_FILE="+authority, "SSL_CERT_DIR="+filepath.Join(folder, "none"), "NODE_EXTRA_CA_CERTS="+authority)
+		"SSL_CERT_FILE="+authority, "SSL_CERT_DIR="+filepath.Join(folder, "none"), "NODE_EXTRA_CA_CERTS="+authority,
+		"TMPDIR="+temporary) // what tests leave that are interrupted goes with the network's folder
 	command.SysProcAttr = process.EndWithParent()
 	command.SysProcAttr.Cloneflags = syscall.CLONE_NEWUSER | syscall.CLONE_NEWNET | syscall.CLONE_NEWNS
 	command.SysProcAttr.UidMappings = []syscall.SysProcIDMap{{ContainerID: 0, HostID: os.Getuid(), Size: 1}}

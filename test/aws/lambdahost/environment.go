@@ -10,17 +10,19 @@ import (
 	"path/filepath"
 	"runtime"
 	"time"
+
+	"github.com/kube-iam-assume/kube-iam-assume/test/process"
 )
 
 // environment is one process at a time, and the runtime API it speaks to. One goroutine at a time uses it.
 type environment struct {
 	host    *Host
-	process *process
+	process *child
 	took    time.Duration // from the start of the process to its first request
 }
 
-// process is a running or ended child with its runtime API.
-type process struct {
+// child is a running or ended child with its runtime API.
+type child struct {
 	command *exec.Cmd
 	api     *api
 	server  *http.Server
@@ -33,7 +35,7 @@ func (e *environment) begin(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	p := &process{api: newAPI(), ended: make(chan struct{})}
+	p := &child{api: newAPI(), ended: make(chan struct{})}
 	p.server = &http.Server{Handler: p.api.routes(), ReadHeaderTimeout: 5 * time.Second}
 	go func() { _ = p.server.Serve(listener) }() // until it is closed
 	started := time.Now()
@@ -59,7 +61,7 @@ func (e *environment) begin(ctx context.Context) error {
 }
 
 // start runs the process on a thread that lasts as long as the process does: Linux ends such a child with the thread that made it.
-func (p *process) start(h *Host, address string) error {
+func (p *child) start(h *Host, address string) error {
 	folder := filepath.Dir(h.options.Bootstrap)
 	p.command = exec.Command(h.options.Bootstrap)
 	p.command.Dir = folder
@@ -69,7 +71,7 @@ func (p *process) start(h *Host, address string) error {
 		"AWS_LAMBDA_LOG_FORMAT=JSON", "AWS_LAMBDA_LOG_LEVEL=INFO", "AWS_EXECUTION_ENV=AWS_Lambda_provided.al2023",
 	}, h.options.Env...)
 	p.command.Stdout, p.command.Stderr = &h.log, &h.log
-	p.command.SysProcAttr = endWithParent()
+	p.command.SysProcAttr = process.EndWithParent()
 	started := make(chan error)
 	go func() {
 		runtime.LockOSThread() // and never unlocked: the thread ends with this goroutine
