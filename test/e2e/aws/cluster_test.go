@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -62,10 +63,11 @@ func enrolled(t *testing.T, c *kube.Cluster) string {
 type exporter struct {
 	*process.Process
 	kubelet *kube.ProjectedToken
+	log     string // a file
 }
 
-// exporter runs the exporter's binary with what the stack says, and only the destinations of one kind.
-func (c *cloud) exporter(cluster *kube.Cluster, output, only string) *exporter {
+// runExporter runs the exporter's binary with what the stack says, and only the destinations of one kind.
+func (c *cloud) runExporter(cluster *kube.Cluster, output, only string) *exporter {
 	c.Helper()
 	var values struct {
 		Cluster      string           `json:"cluster"`
@@ -88,7 +90,7 @@ func (c *cloud) exporter(cluster *kube.Cluster, output, only string) *exporter {
 	port := strings.TrimPrefix(cluster.Endpoints()[0], "198.51.100.1:")
 	settings, err := json.Marshal(map[string]any{ // JSON is YAML
 		"apiVersion": "config.kube-iam-assume.dev/v1alpha1", "kind": "Exporter", "cluster": values.Cluster, "issuer": values.Issuer,
-		"pollInterval": "1s", "heartbeatInterval": "10s", "destinations": []any{destination},
+		"pollInterval": "1s", "heartbeatInterval": "3s", "destinations": []any{destination},
 		"apiServers": map[string]any{"addresses": []string{"127.0.0.1:" + port}},
 	})
 	file := filepath.Join(folder, "exporter.yaml")
@@ -116,7 +118,26 @@ func (c *cloud) exporter(cluster *kube.Cluster, output, only string) *exporter {
 			c.Logf("end of the exporter's log:\n%s", process.Tail(log, 15))
 		}
 	})
-	return &exporter{p, kubelet}
+	return &exporter{p, kubelet, log}
+}
+
+// says is nil if one line of its log has all of these words.
+func (e *exporter) says(words ...string) error {
+	log, err := os.ReadFile(e.log)
+	if err != nil {
+		return err
+	}
+	return hasLine(string(log), words)
+}
+
+// hasLine wants a line with all of these words.
+func hasLine(log string, words []string) error {
+	for line := range strings.Lines(log) {
+		if !slices.ContainsFunc(words, func(word string) bool { return !strings.Contains(line, word) }) {
+			return nil
+		}
+	}
+	return fmt.Errorf("the log ends:\n%s", log[max(0, len(log)-2000):])
 }
 
 func (c *cloud) exporterBinary() string {
@@ -144,15 +165,6 @@ func (c *cloud) logged(function string, after int, words ...string) {
 	c.Helper()
 	c.eventually(fmt.Sprintf("the function logs %q", words), func() error {
 		log := c.account.Log(function)
-		for line := range strings.Lines(log[min(after, len(log)):]) {
-			all := true
-			for _, word := range words {
-				all = all && strings.Contains(line, word)
-			}
-			if all {
-				return nil
-			}
-		}
-		return fmt.Errorf("the log ends:\n%s", log[max(0, len(log)-2000):])
+		return hasLine(log[min(after, len(log)):], words)
 	})
 }

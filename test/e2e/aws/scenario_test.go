@@ -3,7 +3,6 @@
 package aws_test
 
 import (
-	"fmt"
 	"strings"
 	"testing"
 
@@ -25,76 +24,105 @@ roles:
   managedPolicies: ["arn:aws:iam::` + standin.AccountID + `:policy/payments"]
 `
 
+// story is what TestFromNothingToAPod has so far.
+type story struct {
+	*deployment
+	cluster        *kube.Cluster
+	first, second  *kube.Key
+	outputs        map[string]string
+	role, function string
+	old            string // a token by the first key
+	exporter       *exporter
+}
+
 // From nothing to a pod that reads its object, and through a rotation of the key.
 func TestFromNothingToAPod(t *testing.T) {
 	c := newCloud(t)
 	c.fill()
-	a, b := kube.NewKey(t, kube.RSA2048), kube.NewKey(t, kube.P256)
-	cluster := newCluster(t, kube.Keys{Sign: a})
-	d := c.newDeployment()
-	d.settings("retention: 3s", roles)
-	d.write("clusters/"+clusterID+".yaml", enrolled(t, cluster))
-	outputs := d.deploy()
-	role, function := d.role(outputs), outputs["FunctionName"]
-	token := func(name, audience string) string {
-		return cluster.Token(t, 0, "production", name, []string{audience}, 3600)
+	s := &story{deployment: c.newDeployment(), first: kube.NewKey(t, kube.RSA2048), second: kube.NewKey(t, kube.P256)}
+	s.cluster = newCluster(t, kube.Keys{Sign: s.first})
+	s.deploys()
+	s.reports()
+	s.staysAsItIs()
+	s.rotates()
+	c.closed(s.outputs)
+	c.forget(issuer)
+	c.accepted(s.role, s.token("payments", audience))
+	c.refused("a key that is retired and gone", s.role, s.old)
+	s.exporter.Stop()
+}
+
+func (s *story) token(name, audience string) string {
+	s.Helper()
+	return s.cluster.Token(s.T, 0, "production", name, []string{audience}, 3600)
+}
+
+// deploys: the enrolled keys are good before any snapshot.
+func (s *story) deploys() {
+	s.Helper()
+	s.settings("retention: 3s", roles)
+	s.write("clusters/"+clusterID+".yaml", enrolled(s.T, s.cluster))
+	s.outputs = s.deploy()
+	s.role, s.function = s.roleARN(s.outputs), s.outputs["FunctionName"]
+	s.old = s.token("payments", audience)
+	s.accepted(s.role, s.old)
+	s.refused("another service account", s.role, s.token("other", audience))
+	s.refused("another audience", s.role, s.token("payments", "vault"))
+}
+
+// reports: the exporter on the stack's outputs, first with another cluster's, then by webhook, then by queue, logged in with its own token.
+func (s *story) reports() {
+	s.Helper()
+	output := s.outputs["Exporter"+strings.ReplaceAll(clusterID, "-", "")]
+	s.exporter = s.runExporter(s.cluster, strings.ReplaceAll(output, clusterID, secondID), "webhook")
+	s.eventually("the exporter says whose issuer differs", func() error { return s.exporter.says(secondIssuer, "no API server has the issuer") })
+	for _, destination := range []string{"webhook", "sqs"} {
+		s.exporter.Stop()
+		sofar := len(s.account.Log(s.function))
+		s.exporter = s.runExporter(s.cluster, output, destination)
+		s.logged(s.function, sofar, "snapshot.accepted", "attested")
 	}
+}
 
-	// Before any snapshot: the enrolled keys.
-	old := token("payments", audience)
-	c.accepted(role, old)
-	c.refused("another service account", role, token("other", audience))
-	c.refused("another audience", role, token("payments", "vault"))
-
-	// The exporter on the stack's outputs: first by webhook, then by queue, logged in with its own token.
-	output := outputs["Exporter"+strings.ReplaceAll(clusterID, "-", "")]
-	exporter := c.exporter(cluster, output, "webhook")
-	c.logged(function, 0, "snapshot.accepted", "attested")
-	exporter.Stop()
-	sofar := len(c.account.Log(function))
-	exporter = c.exporter(cluster, output, "sqs")
-	c.logged(function, sofar, "snapshot.accepted", "attested")
-
-	// A deploy that would leave its keys to nobody is refused and rolled back.
+// staysAsItIs: a deploy that would leave the cluster's keys to nobody, or replace its identity provider, is refused and rolled back.
+func (s *story) staysAsItIs() {
+	s.Helper()
 	file := "clusters/" + clusterID + ".yaml"
-	enrollment := d.read(file)
-	d.remove(clusterID)
-	d.enroll("prod-us1", 1, b)
-	d.refused("a cluster that has reported is missing", clusterID, "removed: true", "UPDATE_ROLLBACK_COMPLET")
-	d.remove("prod-us1")
-	d.write(file, enrollment)
-	c.accepted(role, token("payments", audience))
-	sofar = len(c.account.Log(function))
-	c.logged(function, sofar, "snapshot.accepted") // the next heartbeat
-	if printed, err := d.cdk("deploy", "--require-approval=never"); err != nil || !strings.Contains(printed, "(no changes)") {
-		t.Errorf("%v\n%s", err, printed)
-	}
+	enrollment, settings := s.read(file), s.read("stack.yaml")
+	s.remove(clusterID)
+	s.enroll(secondID, 1, s.second)
+	s.deployRefused("a cluster that has reported is missing", clusterID, "removed: true", "UPDATE_ROLLBACK_COMPLET")
+	s.remove(secondID)
+	s.write(file, enrollment)
+	s.write("stack.yaml", strings.Replace(settings, "prefix: oidc", "prefix: other", 1))
+	s.deployRefused("the issuer of a cluster that has reported would change: "+clusterID, "deploy a second stack under another name", "UPDATE_ROLLBACK_COMPLET")
+	s.write("stack.yaml", settings)
+	s.wantProviders(issuer)
+	s.accepted(s.role, s.token("payments", audience))
+	s.logged(s.function, len(s.account.Log(s.function)), "snapshot.accepted") // the next heartbeat
+}
 
-	server := cluster.Servers[0]
-	server.Restart(t, kube.Config{Issuers: []string{issuer}, Keys: kube.Keys{Sign: a, Verify: []*kube.Key{a, b}}})
-	c.logged(function, 0, "key.added", b.ID())
-	server.Restart(t, kube.Config{Issuers: []string{issuer}, Keys: kube.Keys{Sign: b, Verify: []*kube.Key{a, b}}})
-	c.accepted(role, token("payments", audience))
-	c.accepted(role, old)
-	if err := exporter.kubelet.Renew(t.Context()); err != nil { // whoever drops a key waits for the tokens it signed
-		t.Fatal(err)
+// rotates the key of the API server until the first is gone.
+func (s *story) rotates() {
+	s.Helper()
+	a, b := s.first, s.second
+	server := s.cluster.Servers[0]
+	server.Restart(s.T, kube.Config{Issuers: []string{issuer}, Keys: kube.Keys{Sign: a, Verify: []*kube.Key{a, b}}})
+	s.logged(s.function, 0, "key.added", b.ID())
+	server.Restart(s.T, kube.Config{Issuers: []string{issuer}, Keys: kube.Keys{Sign: b, Verify: []*kube.Key{a, b}}})
+	s.accepted(s.role, s.token("payments", audience))
+	s.accepted(s.role, s.old)
+	if err := s.exporter.kubelet.Renew(s.Context()); err != nil { // whoever drops a key waits for the tokens it signed
+		s.Fatal(err)
 	}
-	server.Restart(t, kube.Config{Issuers: []string{issuer}, Keys: kube.Keys{Sign: b}})
-	c.logged(function, 0, "key.retiring", a.ID())
-	c.eventually("the old key goes", func() error {
-		if err := c.account.Tick(t.Context()); err != nil {
+	server.Restart(s.T, kube.Config{Issuers: []string{issuer}, Keys: kube.Keys{Sign: b}})
+	s.logged(s.function, 0, "key.retiring", a.ID())
+	s.eventually("the old key goes", func() error {
+		if err := s.account.Tick(s.Context()); err != nil {
 			return err
 		}
-		if log := c.account.Log(function); !strings.Contains(log, "key.gone") {
-			return fmt.Errorf("the log ends:\n%s", log[max(0, len(log)-1000):])
-		}
-		return nil
+		return hasLine(s.account.Log(s.function), []string{"key.gone"})
 	})
-	c.closed(outputs)
-	c.forget(issuer)
-	c.accepted(role, token("payments", audience))
-	c.refused("a key that is retired and gone", role, old)
-	exporter.Stop()
 }
 
 // closed wants everything that nobody needs to be refused.

@@ -18,8 +18,10 @@ import (
 // deployment is a folder with stack.yaml and clusters/, and the command line that deploys it.
 type deployment struct {
 	*cloud
-	folder string
-	cli    *cdkcli.CLI
+	folder   string
+	cli      *cdkcli.CLI
+	assembly string // what was synthesized last
+	failure  string // what was said last of one
 }
 
 func (c *cloud) newDeployment() *deployment {
@@ -35,6 +37,8 @@ func (c *cloud) newDeployment() *deployment {
 	}
 	return d
 }
+
+const neverAsk = "--require-approval=never"
 
 // repository is a folder of this repository.
 func repository(path string) string {
@@ -98,12 +102,25 @@ bootstrapKeys: %s
 `, id, generation, jwks.Set{public}.Canonical(), strings.Join(more, "\n")))
 }
 
-// refused wants a deploy to fail, and the command line to say each of the words.
-func (d *deployment) refused(words ...string) {
+// deployRefused wants a deploy to fail, and the command line to say each of the words.
+func (d *deployment) deployRefused(words ...string) {
 	d.Helper()
-	printed, err := d.cdk("deploy", "--require-approval=never")
+	printed, err := d.cdk("deploy", neverAsk)
+	d.said(printed, err, words...)
+}
+
+// againRefused is like deployRefused, with what was synthesized last.
+func (d *deployment) againRefused(words ...string) {
+	d.Helper()
+	printed, err := d.again("deploy", neverAsk)
+	d.said(printed, err, words...)
+}
+
+// said wants a failed command to say each of the words, and nothing of a failure before its own.
+func (d *deployment) said(printed string, err error, words ...string) {
+	d.Helper()
 	if err == nil {
-		d.Fatalf("the deploy succeeded, want %q", words)
+		d.Fatalf("the command succeeded, want %q", words)
 	}
 	flat := strings.Join(strings.Fields(printed), " ") // it wraps lines
 	for _, word := range words {
@@ -111,20 +128,35 @@ func (d *deployment) refused(words ...string) {
 			d.Errorf("the command line does not say %q:\n%s", word, printed)
 		}
 	}
+	if before := d.failure; before != "" && before != words[0] && strings.Contains(flat, before) {
+		d.Errorf("the command line says %q, which was before:\n%s", before, printed)
+	}
+	d.failure = words[0]
 }
 
-// cdk runs the command line with a fresh assembly.
+// cdk runs the command line, which synthesizes from the settings as they are.
 func (d *deployment) cdk(command string, args ...string) (printed string, err error) {
 	d.Helper()
-	printed, err = d.cli.Run(d.Context(), append([]string{command, "--output", d.TempDir()}, args...)...)
-	return printed, err
+	d.assembly = d.TempDir()
+	return d.run(append([]string{command, "--output", d.assembly}, args...))
+}
+
+// again runs the command line on what was synthesized last.
+func (d *deployment) again(command string, args ...string) (printed string, err error) {
+	d.Helper()
+	return d.run(append([]string{command, "--app", d.assembly}, args...))
+}
+
+func (d *deployment) run(args []string) (printed string, err error) {
+	d.Helper()
+	return d.cli.Run(d.Context(), args...)
 }
 
 // deploy deploys and returns the stack's outputs.
 func (d *deployment) deploy() map[string]string {
 	d.Helper()
 	file := filepath.Join(d.TempDir(), "outputs.json")
-	printed, err := d.cdk("deploy", "--require-approval=never", "--outputs-file", file)
+	printed, err := d.cdk("deploy", neverAsk, "--outputs-file", file)
 	if err != nil {
 		d.Fatalf("%v\n%s", err, printed)
 	}
@@ -141,8 +173,8 @@ func (d *deployment) deploy() map[string]string {
 	return outputs.E2E
 }
 
-// role is the ARN of the one workload's role, which CDK gives a suffix.
-func (d *deployment) role(outputs map[string]string) string {
+// roleARN is the ARN of the one workload's role, which CDK gives a suffix.
+func (d *deployment) roleARN(outputs map[string]string) string {
 	d.Helper()
 	for name, value := range outputs {
 		if strings.HasPrefix(name, "RolesArnproductionpayments") {
