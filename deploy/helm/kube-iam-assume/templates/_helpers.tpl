@@ -11,6 +11,13 @@
 {{- end -}}
 {{- end -}}
 
+{{/* Here and not in the schema, whose refusals repeat the value. */}}
+{{- define "exporter.checkProxy" -}}
+{{- if contains "@" .Values.proxy -}}
+{{- fail "proxy: a URL with a user or password belongs into a Secret: name its key in proxySecret." -}}
+{{- end -}}
+{{- end -}}
+
 {{/* What selects a workload's pods; never changes. Arguments: root, component. */}}
 {{- define "selector" -}}
 app.kubernetes.io/name: {{ .component }}
@@ -73,47 +80,45 @@ tolerations: {{- toYaml . | nindent 0 }}
 {{- end }}
 {{- end -}}
 
-{{/* The Google providers of all destinations, each once: one token has one audience. */}}
-{{- define "exporter.googleProviders" -}}
-{{- $providers := list -}}
-{{- range .Values.destinations -}}
-{{- with .pubsub -}}{{- $providers = append $providers .provider -}}{{- end -}}
+{{/* Whom a destination's token is for, or nothing. Argument: destination, kind. */}}
+{{- define "exporter.audience" -}}
+{{- with get .destination .kind -}}
+{{- if eq $.kind "sqs" -}}sts.amazonaws.com
+{{- else if eq $.kind "pubsub" -}}https://iam.googleapis.com/{{ .provider }}
+{{- else if contains ".usgovcloudapi.net/" .url -}}api://AzureADTokenExchangeUSGov
+{{- else if contains ".chinacloudapi.cn/" .url -}}api://AzureADTokenExchangeChina
+{{- else -}}api://AzureADTokenExchange
 {{- end -}}
-{{- toYaml ($providers | uniq) -}}
 {{- end -}}
-
-{{/* The folder of the token for the provider of a number. */}}
-{{- define "exporter.googleFolder" -}}
-pubsub{{ if gt (int .) 0 }}-{{ add1 . }}{{ end }}
 {{- end -}}
 
-{{/* The tokens that the exporter logs in with at the clouds: where the kubelet keeps each, and for whom. */}}
+{{/*
+The tokens that the exporter logs in with at the clouds, as JSON: kind, audience and folder of each. One token has one audience; the first of a
+kind is where the exporter looks by itself.
+*/}}
 {{- define "exporter.tokens" -}}
-{{- $kinds := dict -}}
-{{- range .Values.destinations -}}{{- range $kind, $_ := . -}}{{- $_ := set $kinds $kind true -}}{{- end -}}{{- end -}}
-{{- if $kinds.sqs }}
-- serviceAccountToken: {path: sqs/token, audience: sts.amazonaws.com, expirationSeconds: 3600}
-{{- end }}
-{{- range $i, $provider := include "exporter.googleProviders" . | fromYamlArray }}
-- serviceAccountToken: {path: {{ include "exporter.googleFolder" $i }}/token, audience: "https://iam.googleapis.com/{{ $provider }}", expirationSeconds: 3600}
-{{- end }}
-{{- if $kinds.storageQueue }}
-- serviceAccountToken: {path: storage-queue/token, audience: "api://AzureADTokenExchange", expirationSeconds: 3600}
-{{- end }}
+{{- $tokens := list -}}
+{{- range $kind, $folder := dict "sqs" "sqs" "pubsub" "pubsub" "storageQueue" "storage-queue" -}}
+{{- $audiences := list -}}
+{{- range $.Values.destinations -}}
+{{- with include "exporter.audience" (dict "destination" . "kind" $kind) -}}{{- $audiences = append $audiences . -}}{{- end -}}
+{{- end -}}
+{{- range $i, $audience := $audiences | uniq -}}
+{{- $tokens = append $tokens (dict "kind" $kind "audience" $audience "folder" (ternary $folder (printf "%s-%d" $folder (add1 $i)) (eq $i 0)) "default" (eq $i 0)) -}}
+{{- end -}}
+{{- end -}}
+{{- toJson $tokens -}}
 {{- end -}}
 
 {{/* The destinations, with the file of every token that is not where the exporter looks by itself. */}}
 {{- define "exporter.destinations" -}}
-{{- $providers := include "exporter.googleProviders" . | fromYamlArray -}}
+{{- $tokens := include "exporter.tokens" . | fromJsonArray -}}
 {{- $all := list -}}
 {{- range .Values.destinations -}}
 {{- $destination := deepCopy . -}}
-{{- with $destination.pubsub -}}
-{{- $provider := .provider -}}
-{{- range $i, $known := $providers -}}
-{{- if and (gt $i 0) (eq $known $provider) -}}
-{{- $_ := set $destination.pubsub "tokenFile" (printf "/var/run/secrets/kube-iam-assume/%s/token" (include "exporter.googleFolder" $i)) -}}
-{{- end -}}
+{{- range $token := $tokens -}}
+{{- if and (not $token.default) (eq $token.audience (include "exporter.audience" (dict "destination" $destination "kind" $token.kind))) -}}
+{{- $_ := set (get $destination $token.kind) "tokenFile" (printf "/var/run/secrets/kube-iam-assume/%s/token" $token.folder) -}}
 {{- end -}}
 {{- end -}}
 {{- $all = append $all $destination -}}
