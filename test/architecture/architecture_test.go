@@ -70,8 +70,14 @@ func TestCheck(t *testing.T) {
 		"folder without a rule":          {folder: "pkg/helpers", want: "in no folder the architecture knows"},
 		"similar name is another folder": {folder: "shared/jwks2", want: "in no folder the architecture knows"},
 		"two clouds in one binary": {
-			folder: "cli", name: binary, imports: []string{"github.com/aws/aws-sdk-go-v2/service/s3", "cloud.google.com/go/storage"},
+			folder: "functions/aws", name: binary, imports: []string{"github.com/aws/aws-sdk-go-v2/service/s3", "cloud.google.com/go/storage"},
 			want: "links the SDKs of [aws gcp]",
+		},
+		"exporter sends to any cloud": {
+			folder: "cluster-exporter", name: binary, imports: []string{"github.com/aws/aws-sdk-go-v2/service/sqs", "google.golang.org/api/pubsub/v1"},
+		},
+		"exporter keeps documents": {
+			folder: "cluster-exporter", name: binary, imports: []string{"cloud.google.com/go/storage"}, want: "links cloud.google.com/go/storage",
 		},
 		"two clouds in one library": {
 			folder: "cli/setup", imports: []string{"github.com/aws/smithy-go", "google.golang.org/api/iam/v1"},

@@ -80,6 +80,9 @@ func checkPurity(folder string, p Package) []string {
 
 // checkClouds holds "one binary, one cloud", and that a function links its own.
 func checkClouds(folder string, p Package) []string {
+	if slices.ContainsFunc(AnyCloud, func(binary string) bool { return within(folder, binary) }) {
+		return nil
+	}
 	linked := map[string]bool{}
 	for cloud, libraries := range SDKs {
 		linked[cloud] = linksAny(p, libraries)

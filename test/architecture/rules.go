@@ -41,6 +41,7 @@ var Arrows = []Arrow{
 	{From: "cli", To: []string{"shared/...", "cli/demo"}},
 	{From: "cli/demo", To: []string{"shared/...", "test/standin"}}, // a demo needs somebody to play the cluster
 	{From: "cdk", To: []string{"shared/settings", "shared/enrollment", "shared/publish"}},
+	{From: "deploy"}, // tests of what is applied
 	{From: "test", To: []string{"..."}},
 	{From: "test/standin", To: []string{"shared/jwks"}},
 }
@@ -70,7 +71,13 @@ var SDKs = map[string][]string{
 	"azure": {"github.com/Azure/azure-sdk-for-go", "github.com/AzureAD"},
 }
 
+// AnyCloud are the binaries that speak to whichever cloud their user has. Every other binary links one at most.
+var AnyCloud = []string{"cluster-exporter", "cli"}
+
 // Heavy are libraries a binary must not link at all, because its size and memory are part of what it promises.
 var Heavy = map[string][]string{
-	"cluster-exporter": {"google.golang.org/grpc", "sigs.k8s.io/controller-runtime", "k8s.io/client-go/informers", "k8s.io/kubernetes"},
+	"cluster-exporter": {
+		"google.golang.org/grpc", "cloud.google.com/go/storage", "github.com/aws/aws-sdk-go-v2/service/s3", "github.com/Azure/azure-sdk-for-go/sdk/storage/azblob",
+		"sigs.k8s.io/controller-runtime", "k8s.io/client-go/informers", "k8s.io/kubernetes",
+	},
 }
