@@ -10,6 +10,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/Azure/azure-sdk-for-go/sdk/storage/azqueue/v2"
+
 	"github.com/kube-iam-assume/kube-iam-assume/cluster-exporter/exporter"
 	"github.com/kube-iam-assume/kube-iam-assume/shared/jwks"
 	"github.com/kube-iam-assume/kube-iam-assume/shared/snapshot"
@@ -32,13 +34,14 @@ const (
 
 // cloud is one in which a queue is, as an exporter meets it: it knows the cluster by the documents of its issuer, and can be made to refuse
 // the login or the snapshot.
-type cloud interface {
-	destination(token string) exporter.Destination
-	audience() string
-	lock(locked bool)                // the queue refuses
-	take() ([]byte, bool)            // what is in the queue
-	logins() int                     // so far
-	words() (locked, login []string) // of the two refusals
+type cloud struct {
+	destination   exporter.Destination // but for the token's file
+	file          *string              // that
+	audience      string
+	lock          func(locked bool)     // the queue refuses
+	take          func() ([]byte, bool) // what is in the queue
+	logins        func() int            // so far
+	locked, login []string              // words of the two refusals
 }
 
 // clouded is a world with a cloud in it. What its issuer publishes are these keys, whatever the API servers list.
@@ -73,7 +76,7 @@ func (w *clouded) publish(keys ...jwks.Key) {
 // project is what the kubelet does.
 func (w *clouded) project() string {
 	w.Helper()
-	token := must(w.Servers[0].PodToken(namespace, account, "exporter-0", []string{w.audience()}, 600))
+	token := must(w.Servers[0].PodToken(namespace, account, "exporter-0", []string{w.audience}, 600))
 	w.write(w.token, []byte(token))
 	return token
 }
@@ -83,7 +86,8 @@ func (w *clouded) settings() exporter.Settings {
 	w.Helper()
 	s := w.world.settings()
 	s.Proxy, s.CABundle = w.network.Proxy, w.network.Bundle
-	d := w.destination(w.token)
+	*w.file = w.token
+	d := w.destination
 	d.Publisher, d.Webhook = s.Destinations[0].Publisher, s.Destinations[0].Webhook
 	s.Destinations[0] = d
 	return s
@@ -129,11 +133,10 @@ func thereAndBack(w *clouded) {
 	w.waitMetric(e, `deliveries_total{code="",publisher="test",result="queued"} 1`)
 	w.publisher.silent(w.T, 50*time.Millisecond)
 
-	locked, _ := w.words()
 	w.lock(true)
 	w.SetKeys(a, a, b)
 	w.publisher.wait(says(of(1, 1), a, b))
-	w.waitEvent("QueueRefused", append(locked, "by the webhook meanwhile")...)
+	w.waitEvent("QueueRefused", append(w.locked, "by the webhook meanwhile")...)
 	w.waitMetric(e, `problem{about="destination test",reason="QueueRefused"} 1`)
 	w.waitMetric(e, `deliveries_total{code="",publisher="test",result="accepted"} 1`)
 
@@ -155,8 +158,7 @@ func lostRotation(w *clouded) {
 	token := w.project()
 	w.start(w.settings())
 	w.publisher.wait(says(of(1, 1), otherRSA))
-	_, login := w.words()
-	w.waitEvent("QueueRefused", append(login, "by the webhook meanwhile")...)
+	w.waitEvent("QueueRefused", append(w.login, "by the webhook meanwhile")...)
 	w.publish(otherRSA.Key)
 	w.SetKeys(otherRSA, otherRSA, c)
 	if got := w.next(); !says(of(1, 1), otherRSA, c)(got) {
@@ -171,8 +173,7 @@ func alone(w *clouded) {
 	s := w.settings()
 	s.Destinations[0].Webhook = nil
 	w.start(s)
-	_, login := w.words()
-	w.waitEvent("DeliveryFailed", login...)
+	w.waitEvent("DeliveryFailed", w.login...)
 	w.publish(a.Key)
 	w.next()
 	w.waitEvent("DeliveryFailedResolved")
@@ -191,105 +192,75 @@ func (w *clouded) secret(token string) {
 	}
 }
 
-type google struct {
-	*pubsub.Google
-	topic   *pubsub.Topic
-	account string
-	member  string
-}
-
 func newGoogle(t *testing.T, network *internet.Internet, account string) cloud {
 	t.Helper()
-	g := &google{Google: pubsub.Start(t, network), account: account, member: pubsub.Principal(provider, subject)}
+	g, member := pubsub.Start(t, network), pubsub.Principal(provider, subject)
 	g.Provide(provider, pubsub.Provider{Issuer: issuer, Documents: network.Client()})
 	if account != "" {
-		g.Account(account, g.member)
-		g.member = "serviceAccount:" + account
+		g.Account(account, member)
+		member = "serviceAccount:" + account
 	}
-	g.topic = g.Topic(topic, g.member)
-	return g
-}
-
-func (g *google) destination(token string) exporter.Destination {
-	return exporter.Destination{PubSub: &exporter.PubSub{Topic: topic, Provider: provider, ServiceAccount: g.account, TokenFile: token}}
-}
-
-func (g *google) audience() string { return "https://iam.googleapis.com/" + provider }
-
-func (g *google) logins() int { return g.Logins() }
-
-func (g *google) lock(locked bool) {
-	if locked {
-		g.Topic(topic)
-	} else {
-		g.Topic(topic, g.member)
+	snapshots, settings := g.Topic(topic, member), &exporter.PubSub{Topic: topic, Provider: provider, ServiceAccount: account}
+	return cloud{
+		destination: exporter.Destination{PubSub: settings}, file: &settings.TokenFile, audience: "https://iam.googleapis.com/" + provider,
+		lock: func(locked bool) {
+			if locked {
+				g.Topic(topic)
+			} else {
+				g.Topic(topic, member)
+			}
+		},
+		take: func() ([]byte, bool) {
+			ctx, cancel := context.WithTimeout(t.Context(), time.Millisecond)
+			defer cancel()
+			m, ok := snapshots.Receive(ctx)
+			return m.Data, ok
+		},
+		logins: g.Logins,
+		locked: []string{"Pub/Sub refused", "PERMISSION_DENIED", "roles/pubsub.publisher"},
+		login:  []string{"Google's STS refused", "invalid_grant", "is its key published"},
 	}
-}
-
-func (g *google) take() ([]byte, bool) {
-	ctx, cancel := context.WithTimeout(context.Background(), time.Millisecond)
-	defer cancel()
-	m, ok := g.topic.Receive(ctx)
-	return m.Data, ok
-}
-
-func (g *google) words() (locked, login []string) {
-	return []string{"Pub/Sub refused", "PERMISSION_DENIED", "roles/pubsub.publisher"}, []string{"Google's STS refused", "invalid_grant", "is its key published"}
-}
-
-type microsoft struct {
-	*testing.T
-	*entra.Tenant
-	gate    *entra.Gate
-	storage *azure.Storage
-	queue   string
 }
 
 // newAzure makes a queue in Azurite, behind a gate that verifies tokens and knows roles.
 func newAzure(t *testing.T, network *internet.Internet, storage *azure.Storage) cloud {
 	t.Helper()
-	m := &microsoft{T: t, Tenant: entra.Start(t, network, tenant), storage: storage, queue: strings.ToLower("q-" + rand.Text())}
-	m.Identify(clientID, entra.Identity{ObjectID: objectID, Credentials: []entra.Federated{{Issuer: issuer, Subject: subject, Audience: entra.Audience}}})
-	m.storage.CreateQueue(t, m.queue)
-	m.gate = m.Guard(t, "account", m.storage.QueueURL, m.storage.HTTPClient())
-	m.lock(false)
-	return m
-}
-
-func (m *microsoft) destination(token string) exporter.Destination {
-	return exporter.Destination{StorageQueue: &exporter.StorageQueue{URL: "https://account.queue.core.windows.net/" + m.queue, TenantID: tenant, ClientID: clientID, TokenFile: token}}
-}
-
-func (m *microsoft) audience() string { return entra.Audience }
-
-func (m *microsoft) logins() int { return m.Logins() }
-
-func (m *microsoft) lock(locked bool) {
-	if locked {
-		m.gate.Assign()
-	} else {
-		m.gate.Assign(entra.Assignment{ObjectID: objectID, Role: entra.Sender, Queue: m.queue})
+	queue := strings.ToLower("q-" + rand.Text())
+	storage.CreateQueue(t, queue)
+	e := entra.Start(t, network, tenant)
+	e.Identify(clientID, entra.Identity{ObjectID: objectID, Credentials: []entra.Federated{{Issuer: issuer, Subject: subject, Audience: entra.Audience}}})
+	gate, role := e.Guard(t, "account", storage.QueueURL, storage.HTTPClient()), entra.Assignment{ObjectID: objectID, Role: entra.Sender, Queue: queue}
+	gate.Assign(role)
+	settings := &exporter.StorageQueue{URL: "https://account.queue.core.windows.net/" + queue, TenantID: tenant, ClientID: clientID}
+	return cloud{
+		destination: exporter.Destination{StorageQueue: settings}, file: &settings.TokenFile, audience: entra.Audience,
+		lock: func(locked bool) {
+			if locked {
+				gate.Assign()
+			} else {
+				gate.Assign(role)
+			}
+		},
+		take:   func() ([]byte, bool) { return dequeue(t, storage.Queue(t, queue)) },
+		logins: e.Logins,
+		locked: []string{"the storage account refused", "AuthorizationPermissionMismatch", "Storage Queue Data Message Sender"},
+		login:  []string{"Entra refused", "AADSTS7000272", "is it published"},
 	}
 }
 
-// take also looks at what only a reader of the queue sees: base64, and that the message goes when the snapshot is worth nothing.
-func (m *microsoft) take() ([]byte, bool) {
-	queue := m.storage.Queue(m.T, m.queue)
-	got, err := queue.DequeueMessage(context.Background(), nil)
+// dequeue also looks at what only a reader of the queue sees: base64, and that the message goes when the snapshot is worth nothing.
+func dequeue(t *testing.T, queue *azqueue.QueueClient) ([]byte, bool) {
+	t.Helper()
+	got, err := queue.DequeueMessage(t.Context(), nil)
 	if err != nil || len(got.Messages) == 0 {
 		return nil, false
 	}
 	message := got.Messages[0]
 	if lives := message.ExpirationTime.Sub(*message.InsertionTime); lives != snapshot.Lifetime {
-		m.Errorf("the message lives %s", lives)
+		t.Errorf("the message lives %s", lives)
 	}
-	if _, err := queue.DeleteMessage(context.Background(), *message.MessageID, *message.PopReceipt, nil); err != nil {
-		m.Error(err)
+	if _, err := queue.DeleteMessage(t.Context(), *message.MessageID, *message.PopReceipt, nil); err != nil {
+		t.Error(err)
 	}
 	return must(base64.StdEncoding.DecodeString(*message.MessageText)), true
-}
-
-func (m *microsoft) words() (locked, login []string) {
-	return []string{"the storage account refused", "AuthorizationPermissionMismatch", "Storage Queue Data Message Sender"},
-		[]string{"Entra refused", "AADSTS7000272", "is it published"}
 }

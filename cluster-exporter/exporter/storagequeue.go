@@ -110,22 +110,22 @@ func (q StorageQueue) open(settings Settings) (queue, error) {
 	if err != nil {
 		return nil, fmt.Errorf("the login to Azure: %w", err)
 	}
-	queue, err := azqueue.NewQueueClient(q.URL, entra{login, file}, &azqueue.ClientOptions{ClientOptions: options})
+	queue, err := azqueue.NewQueueClient(q.URL, entraLogin{login, file}, &azqueue.ClientOptions{ClientOptions: options})
 	if err != nil {
 		return nil, fmt.Errorf("the queue's client: %w", err)
 	}
 	return &azureQueue{audience: where.audience, http: client, client: queue}, nil
 }
 
-// entra is the login. That there is no token is seen before the library hides it.
-type entra struct {
+// entraLogin is the login. That there is no token is seen before the library hides it.
+type entraLogin struct {
 	*azidentity.ClientAssertionCredential
 
 	file tokenFile
 }
 
 // GetToken implements azcore.TokenCredential.
-func (e entra) GetToken(ctx context.Context, options policy.TokenRequestOptions) (azcore.AccessToken, error) {
+func (e entraLogin) GetToken(ctx context.Context, options policy.TokenRequestOptions) (azcore.AccessToken, error) {
 	if _, err := e.file.read(); err != nil {
 		return azcore.AccessToken{}, err
 	}
