@@ -282,7 +282,7 @@ func alarmsRing(t template) error {
 	if len(topics) > 0 && len(t.of("AWS::SNS::Subscription")) == 0 {
 		return fmt.Errorf("nobody listens to %v", topics)
 	}
-	for _, name := range []string{"Refused", "Stale", "Fork", "NewKey", "Repaired", "Lost", "Errors", "Throttles", "Asleep", "DeadLetters"} {
+	for _, name := range []string{"Refused", "Stale", "Fork", "NewKey", "Repaired", "Lost", "Attention", "Errors", "Throttles", "Asleep", "DeadLetters"} {
 		id := named(t, "AWS::CloudWatch::Alarm", name+"Alarm")
 		if id == "" && name == "DeadLetters" && len(t.of("AWS::SQS::Queue")) == 0 {
 			continue

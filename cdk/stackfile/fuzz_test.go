@@ -35,7 +35,7 @@ func FuzzStack(f *testing.F) {
 			t.Errorf("%d files for %d clusters", len(s.Package()), len(s.Clusters))
 		}
 		for _, c := range s.Clusters {
-			if objects := c.Objects(); !strings.HasPrefix(objects.JWKS, c.ID+"/") || !strings.HasSuffix(c.Issuer, "/"+c.ID) || !arn.MatchString(s.ProviderARN(c)) {
+			if objects := c.Objects(); !strings.HasPrefix(objects.JWKS, c.ID+"/") || !strings.HasSuffix(c.Issuer, "/"+c.ID) || !arn.MatchString(s.providerARN(c)) {
 				t.Errorf("cluster %s has the issuer %s and the objects %+v", c.ID, c.Issuer, objects)
 			}
 		}

@@ -41,7 +41,7 @@ func (r reader) bucket(s Stack, f bucketFile) (Hosting, error) {
 	case f.Name != "" && !slices.Contains(withoutAccountRegional, s.Region):
 		return h, r.Errorf(at, "write prefix instead of name: in region %s the bucket's name can belong to your account, so that nobody else can ever take it over", s.Region)
 	case f.Prefix != "":
-		name = AccountRegional(f.Prefix, s)
+		name = accountRegional(f.Prefix, s)
 	}
 	if !label.MatchString(name) {
 		return h, r.Errorf(at, "the bucket would be named %q (%d characters): want lower-case letters, digits and inner hyphens, at most 63 and no dots, or the certificate does not fit", name, len(name))
@@ -50,8 +50,8 @@ func (r reader) bucket(s Stack, f bucketFile) (Hosting, error) {
 	return h, nil
 }
 
-// AccountRegional is the name of a bucket in the account's own namespace.
-func AccountRegional(prefix string, s Stack) string {
+// accountRegional is the name of a bucket in the account's own namespace.
+func accountRegional(prefix string, s Stack) string {
 	return prefix + "-" + s.Account + "-" + s.Region + "-an"
 }
 
@@ -67,7 +67,7 @@ func (r reader) cloudFront(s Stack, f cloudFrontFile) (Hosting, error) {
 	at := func(field string) []any { return []any{"hosting", "cloudFront", field} }
 	h := Hosting{URL: "https://" + f.Domain, Domain: f.Domain, CertificateARN: f.CertificateARN, HostedZoneID: f.HostedZoneID}
 	switch {
-	case Partition(s.Region) != "aws":
+	case partition(s.Region) != "aws":
 		return h, r.Errorf([]any{"hosting", "cloudFront"}, "region %s has no CloudFront beside it: use bucket", s.Region)
 	case !domain.MatchString(f.Domain):
 		return h, r.Errorf(at("domain"), "domain %q: want a host name such as oidc.example.com, in lower case", f.Domain)

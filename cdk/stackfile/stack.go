@@ -66,8 +66,8 @@ type Cluster struct {
 	Issuer string
 }
 
-// Host is the issuer as IAM names it: without the scheme.
-func (c Cluster) Host() string { return strings.TrimPrefix(c.Issuer, "https://") }
+// host is the issuer as IAM names it: without the scheme.
+func (c Cluster) host() string { return strings.TrimPrefix(c.Issuer, "https://") }
 
 // Objects are the names of what the publisher stores for the cluster.
 func (c Cluster) Objects() publish.Objects {

@@ -6,11 +6,11 @@ import (
 	"strings"
 )
 
-// MaxTrustPolicy is the default quota of characters, white space not counted, of a role's trust policy (quota L-C07B4B0D of IAM).
-const MaxTrustPolicy = 2048
+// maxTrustPolicy is the default quota of characters, white space not counted, of a role's trust policy (quota L-C07B4B0D of IAM).
+const maxTrustPolicy = 2048
 
-// Partition is the one of ARNs in a region.
-func Partition(region string) string {
+// partition is the one of ARNs in a region.
+func partition(region string) string {
 	switch {
 	case strings.HasPrefix(region, "cn-"):
 		return "aws-cn"
@@ -20,9 +20,9 @@ func Partition(region string) string {
 	return "aws"
 }
 
-// ProviderARN is the identity provider of a cluster's issuer in the stack's account.
-func (s Stack) ProviderARN(c Cluster) string {
-	return fmt.Sprintf("arn:%s:iam::%s:oidc-provider/%s", Partition(s.Region), s.Account, c.Host())
+// providerARN is the identity provider of a cluster's issuer in the stack's account.
+func (s Stack) providerARN(c Cluster) string {
+	return fmt.Sprintf("arn:%s:iam::%s:oidc-provider/%s", partition(s.Region), s.Account, c.host())
 }
 
 // Trust is the policy that lets one service account of the clusters assume a role: audience and subject, both exactly.
@@ -32,10 +32,10 @@ func (s Stack) Trust(clusters []Cluster, namespace, name string) map[string]any 
 		statements = append(statements, map[string]any{
 			"Effect":    "Allow",
 			"Action":    "sts:AssumeRoleWithWebIdentity",
-			"Principal": map[string]any{"Federated": s.ProviderARN(c)},
+			"Principal": map[string]any{"Federated": s.providerARN(c)},
 			"Condition": map[string]any{"StringEquals": map[string]any{
-				c.Host() + ":aud": Audience,
-				c.Host() + ":sub": "system:serviceaccount:" + namespace + ":" + name,
+				c.host() + ":aud": Audience,
+				c.host() + ":sub": "system:serviceaccount:" + namespace + ":" + name,
 			}},
 		})
 	}
@@ -56,9 +56,9 @@ func (role Role) checkTrust(s Stack) error {
 		if err != nil {
 			return err
 		}
-		if len(text) > MaxTrustPolicy {
+		if len(text) > maxTrustPolicy {
 			return fmt.Errorf("the trust policy of %s/%s for %d clusters has %d characters, the default quota of IAM (L-C07B4B0D) is %d: set perCluster: true for a role in each cluster",
-				role.Namespace, role.Name, len(clusters), len(text), MaxTrustPolicy)
+				role.Namespace, role.Name, len(clusters), len(text), maxTrustPolicy)
 		}
 	}
 	return nil
