@@ -24,7 +24,7 @@ type webRequest struct {
 
 // webResponse is what the host answers the web with.
 type webResponse struct {
-	StatusCode string            `json:"statusCode"`
+	StatusCode int               `json:"statusCode,string"`
 	Headers    map[string]string `json:"headers"`
 	Body       string            `json:"body"`
 }
@@ -135,7 +135,7 @@ func (r *recorder) answer() webResponse {
 	if r.header.Get("Content-Type") == "" && r.body.Len() > 0 {
 		r.header.Set("Content-Type", http.DetectContentType(r.body.Bytes()))
 	}
-	answer := webResponse{StatusCode: fmt.Sprint(r.status), Headers: map[string]string{}, Body: r.body.String()}
+	answer := webResponse{StatusCode: r.status, Headers: map[string]string{}, Body: r.body.String()}
 	for name, values := range r.header {
 		answer.Headers[name] = strings.Join(values, ", ")
 	}
