@@ -169,5 +169,22 @@ func (c configuration) replace(t *testing.T, file, old, fresh string) configurat
 		changed[name] = text
 	}
 	changed[file] = strings.Replace(c[file], old, fresh, 1)
+	if _, diagnostics := hclsyntax.ParseConfig([]byte(changed[file]), file, hcl.InitialPos); diagnostics.HasErrors() {
+		t.Fatalf("%q for %q leaves %s unreadable, which every guard would see: %v", fresh, old, file, diagnostics)
+	}
 	return changed
+}
+
+// variable finds one by its folder and name.
+func (c configuration) variable(folder, name string) (block, error) {
+	all, err := c.blocks(folder, "variable")
+	if err != nil {
+		return block{}, err
+	}
+	for _, b := range all {
+		if b.Labels[0] == name {
+			return b, nil
+		}
+	}
+	return block{}, fmt.Errorf("%s has no variable %s", folder, name)
 }

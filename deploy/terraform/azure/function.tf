@@ -48,6 +48,7 @@ resource "azurerm_function_app_flex_consumption" "function" {
       SNAPSHOTS_STORAGE__queueServiceUri = trimsuffix(azurerm_storage_account.host.primary_queue_endpoint, "/")
       SNAPSHOTS_STORAGE__credential      = "managedidentity"
       SNAPSHOTS_STORAGE__clientId        = azurerm_user_assigned_identity.publisher.client_id
+      FUNCTIONS_REQUEST_BODY_SIZE_LIMIT  = "131072" # a snapshot has 45 KiB at most, and the host would take 100 MB
       "AzureWebJobs.queue.Disabled"      = tostring(!var.queue)
       "AzureWebJobs.operate.Disabled"    = tostring(!local.operable)
     },

@@ -116,6 +116,7 @@ resource "azurerm_storage_account_static_website" "documents" {
   count = var.hosting == "website" ? 1 : 0
 
   storage_account_id = azurerm_storage_account.documents.id
+  error_404_document = "404.html" # Azure wants a name; there is no such document, and a plain 404 is answered
 }
 
 resource "azurerm_storage_container" "private" {

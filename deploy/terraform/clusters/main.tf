@@ -27,7 +27,7 @@ locals {
       try(file.generation, 1) == null ? "" : try(floor(file.generation) == file.generation && file.generation >= 1, !can(file.generation)) ? "" : "generation must be 1, and one more for every re-enrollment",
       try(contains([true, false], file.removed), true) ? "" : "removed must be true or false",
       try(file.keyIDs, "external") == "external" ? "" : "keyIDs must be external, or not be there",
-      alltrue([for key in local.all_keys[id] : try(length(setsubtract(keys(key), local.public)) == 0, false)]) ? "" : "a key has members other than ${join(", ", local.public)}: if it is a private key it has been written to a file, so rotate it and put the public key here",
+      alltrue([for key in local.all_keys[id] : try(length(setsubtract(keys(key), local.public)) == 0, false)]) ? "" : "a key has members other than ${join(", ", local.public)} (n and y in quotes, which YAML takes for no and yes otherwise): if it is a private key it has been written to a file, so rotate it and put the public key here",
       alltrue([for key in local.all_keys[id] : try(key.kid != "" && contains(["RSA", "EC"], key.kty), false)]) ? "" : "a key has no kid, or is neither RSA nor EC",
     ],
   )) }

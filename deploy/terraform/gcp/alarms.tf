@@ -5,17 +5,20 @@ locals {
   log_of_doors = "resource.type=\"cloud_run_revision\" AND resource.labels.location=\"${var.region}\" AND resource.labels.service_name=(${join(" OR ", [for door in sort(local.door_names) : "\"${var.name}-${door}\""])})"
   of_doors     = "resource.type = \"cloud_run_revision\" AND resource.labels.location = \"${var.region}\" AND resource.labels.service_name = one_of(${join(", ", [for door in sort(local.door_names) : "\"${var.name}-${door}\""])})"
 
+  # Where nothing is public, a look from outside finds nothing, and says so every five minutes.
+  events = { for name, alarm in module.alarms.alarms : name => merge(alarm, {
+    events = [for event in alarm.events : event if local.is_public || !startswith(event, "readback.")]
+  }) }
+
   # Alarms of the platform's own metrics.
-  platform = merge(
-    {
-      Errors    = { says = "the function failed", filter = "metric.type = \"run.googleapis.com/request_count\" AND ${local.of_doors} AND metric.labels.response_code_class = \"5xx\"" }
-      Throttles = { says = "the function was not run because too many were running", filter = "metric.type = \"run.googleapis.com/request_count\" AND ${local.of_doors} AND metric.labels.response_code = \"429\"" }
-    },
-  )
+  platform = {
+    Errors    = { says = "the function failed", filter = "metric.type = \"run.googleapis.com/request_count\" AND ${local.of_doors} AND metric.labels.response_code_class = \"5xx\"" }
+    Throttles = { says = "the function was not run because too many were running", filter = "metric.type = \"run.googleapis.com/request_count\" AND ${local.of_doors} AND metric.labels.response_code = \"429\"" }
+  }
 }
 
 resource "google_logging_metric" "event" {
-  for_each = module.alarms.alarms
+  for_each = local.events
 
   project     = var.project_id
   name        = "${var.name}/${each.key}"
@@ -30,7 +33,7 @@ resource "google_logging_metric" "event" {
 }
 
 resource "google_monitoring_alert_policy" "event" {
-  for_each = module.alarms.alarms
+  for_each = local.events
 
   project               = var.project_id
   display_name          = "${var.name}: ${each.key}"

@@ -40,7 +40,7 @@ resource "google_cloud_run_v2_service" "door" {
 
   template {
     service_account                  = google_service_account.publisher.email
-    timeout                          = "60s"
+    timeout                          = "90s"
     max_instance_request_concurrency = 10
     execution_environment            = "EXECUTION_ENVIRONMENT_GEN2"
     labels                           = { settings = substr(local.settings_digest, 0, 32) }
@@ -130,7 +130,7 @@ resource "google_cloud_scheduler_job" "reconcile" {
   description      = "compares what is published with what should be"
   schedule         = "*/5 * * * *"
   time_zone        = "Etc/UTC"
-  attempt_deadline = "60s"
+  attempt_deadline = "90s"
 
   http_target {
     http_method = "POST"
@@ -152,7 +152,7 @@ resource "google_project_iam_custom_role" "key_keeper" {
   project     = var.project_id
   role_id     = "${replace(var.name, "-", "_")}_key_keeper"
   title       = "kube-iam-assume: keeps the keys of the clusters' providers"
-  permissions = ["iam.googleapis.com/workloadIdentityPoolProviders.get", "iam.googleapis.com/workloadIdentityPoolProviders.update"]
+  permissions = ["iam.workloadIdentityPoolProviders.get", "iam.workloadIdentityPoolProviders.update"]
 }
 
 resource "google_iam_workload_identity_pool_iam_member" "publisher" {

@@ -28,8 +28,8 @@ variable "pool_id" {
   nullable    = false
 
   validation {
-    condition     = can(regex("^[a-z0-9-]{4,32}$", var.pool_id)) && !startswith(var.pool_id, "gcp-")
-    error_message = "The pool's ID ${jsonencode(var.pool_id)} must have 4 to 32 lower-case letters, digits and hyphens, and not begin with gcp-."
+    condition     = can(regex("^[a-z0-9][-a-z0-9]{2,30}[a-z0-9]$", var.pool_id)) && !startswith(var.pool_id, "gcp-")
+    error_message = "The pool's ID ${jsonencode(var.pool_id)} must have 4 to 32 lower-case letters, digits and inner hyphens, and not begin with gcp-."
   }
 }
 
