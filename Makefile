@@ -21,7 +21,7 @@ KUBE = $(addsuffix /...,$(wildcard ./test/kube ./test/e2e))
 export GO VERSION FUZZTIME
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-kube cdk-test e2e-aws sim fuzz bench check lint fmt build dist go kube aws
+.PHONY: help demo test test-kube cdk-test e2e-aws sim fuzz bench check lint fmt build dist go kube aws gcp azure e2e-gcp e2e-azure e2e-clouds
 
 help: ## what can be made
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
@@ -31,7 +31,7 @@ demo: build ## the whole path on this machine in under two minutes; KUBECONFIG=.
 
 test: go ## every test, with a real kube-apiserver (built and cached the first time: several minutes)
 	@.ci/modules ./...
-	@$(MAKE) --no-print-directory kube aws
+	@$(MAKE) --no-print-directory kube aws gcp azure
 	@$(TEST) $(RACE) $$($(GO) list ./... | grep -E '$(CONCURRENT)' | grep -v '/shared/publish$$')
 	@$(TEST) $(RACE) -skip '$(EXPLORING)' ./shared/publish
 	@$(TEST) -run '$(EXPLORING)' ./shared/publish
@@ -54,6 +54,15 @@ e2e-aws: go kube ## the real cdk deploy, API servers, exporter and a pod, agains
 	@cd cdk && ../.ci/modules ./...
 	@$(GO) run ./test/aws/build
 	@$(TEST) -count=1 -tags e2e_aws ./test/aws/cloudformation/... ./test/e2e/aws
+
+e2e-gcp: go kube gcp ## Google Cloud: real API servers and exporter, the function's binary, Cloud Storage played by fake-gcs-server
+	$(TEST) -count=1 -v ./test/e2e/gcp
+
+e2e-azure: go kube azure ## Azure: the same with the function behind a host of its own, Blob Storage played by Azurite
+	$(TEST) -count=1 -v ./test/e2e/azure
+
+e2e-clouds: go kube aws gcp azure ## one exporter, three publishers, three clouds' stores, one rotation
+	$(TEST) -count=1 -v ./test/e2e/clouds
 
 sim: go ## the long simulation: STEPS=1000000 random steps against the oracle
 	STEPS=$(STEPS) $(GO) test -timeout 0 -count=1 -v -run TestLongSimulation ./test/sim
@@ -89,3 +98,9 @@ kube:
 
 aws:
 	@$(GO) run ./test/aws/build
+
+gcp:
+	@$(GO) run ./test/gcp/build
+
+azure:
+	@$(GO) run ./test/azure/build

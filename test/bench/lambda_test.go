@@ -20,7 +20,7 @@ const module = "github.com/kube-iam-assume/kube-iam-assume/"
 // SDK clients.
 func BenchmarkLambda(b *testing.B) {
 	functions := []struct{ name, source, event string }{
-		{"hello", "test/bench/hello", `{}`},
+		{"hello", "test/bench/hello/aws", `{}`},
 		{"publisher", "functions/aws", `{"version": "2.0", "rawPath": "/healthz", "requestContext": {"http": {"method": "GET", "sourceIp": "192.0.2.1"}}}`},
 	}
 	built := map[string]string{}

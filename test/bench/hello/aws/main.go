@@ -1,4 +1,4 @@
-// Command hello is the least that an AWS Lambda function with the same SDK clients can be, for the publisher to stand beside.
+// Command aws is the least that an AWS Lambda function with the same SDK clients can be, for the publisher to stand beside.
 package main
 
 import (
