@@ -13,7 +13,9 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/kube-iam-assume/kube-iam-assume/cli/command"
 	"github.com/kube-iam-assume/kube-iam-assume/cli/demo"
+	"github.com/kube-iam-assume/kube-iam-assume/cli/history"
 )
 
 var version = "dev" // set by the linker
@@ -25,7 +27,7 @@ const (
 )
 
 // errUsage marks what a person typed wrong.
-var errUsage = errors.New("usage")
+var errUsage = command.ErrUsage
 
 func main() { os.Exit(run()) }
 
@@ -60,6 +62,7 @@ through every rotation. Workloads then get cloud access without a stored secret.
 		PersistentPreRunE: func(c *cobra.Command, _ []string) error { return usage(c, c.ValidateRequiredFlags()) },
 	}
 	root.SetFlagErrorFunc(usage)
+	root.AddCommand(history.Command())
 	root.AddCommand(enrollCommand(), inspectCommand(), verifyCommand(), operateCommand(), demoCommand(), &cobra.Command{
 		Use: "version", Short: "Print the version", Args: cobra.NoArgs,
 		Run: func(c *cobra.Command, _ []string) { fmt.Fprintln(c.OutOrStdout(), version) },
