@@ -16,6 +16,8 @@ import (
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
 
+	"github.com/kube-iam-assume/kube-iam-assume/cli/command"
+	"github.com/kube-iam-assume/kube-iam-assume/cli/token"
 	"github.com/kube-iam-assume/kube-iam-assume/shared/enrollment"
 	"github.com/kube-iam-assume/kube-iam-assume/shared/jwks"
 )
@@ -49,7 +51,7 @@ service account with audiences that nobody accepts, if the account exists; warni
 			if err != nil {
 				return fmt.Errorf("kubeconfig: %w", err)
 			}
-			e := enroller{config: config, account: account, report: &report{}}
+			e := enroller{config: config, account: account, report: &command.Report{}}
 			cluster, err := e.read(c.Context(), args[0])
 			for _, w := range e.report.Checks {
 				fmt.Fprintf(c.ErrOrStderr(), "%s: %s: %s\n", w.Result, w.Name, w.Detail)
@@ -71,7 +73,7 @@ service account with audiences that nobody accepts, if the account exists; warni
 type enroller struct {
 	config  *rest.Config
 	account string
-	report  *report
+	report  *command.Report
 }
 
 func (e *enroller) read(ctx context.Context, id string) (enrollment.Cluster, error) {
@@ -84,7 +86,7 @@ func (e *enroller) read(ctx context.Context, id string) (enrollment.Cluster, err
 	for _, key := range keys {
 		if !key.HasDerivedID() {
 			cluster.ExternalKeyIDs = true
-			e.report.warn("external signer", true, "key %q has an ID of its own; keyIDs: external is set", key.ID())
+			e.report.Warn("external signer", true, "key %q has an ID of its own; keyIDs: external is set", key.ID())
 		}
 	}
 	if err := e.probe(ctx, keys, issuer); err != nil {
@@ -106,7 +108,7 @@ func (e *enroller) readAll(ctx context.Context) (issuer string, keys jwks.Set, e
 			return "", nil, fmt.Errorf("the API servers have different issuers, %q and %q: finish the change first", issuer, next)
 		}
 		issuer = next
-		e.report.warn("API servers disagree", i > 0 && string(sets[i].Canonical()) != string(sets[0].Canonical()), "they list different keys; all of them are enrolled")
+		e.report.Warn("API servers disagree", i > 0 && string(sets[i].Canonical()) != string(sets[0].Canonical()), "they list different keys; all of them are enrolled")
 	}
 	keys, err = jwks.Union(sets...)
 	return issuer, keys, err
@@ -140,10 +142,10 @@ func (e *enroller) readOnce(ctx context.Context) (issuer string, keys jwks.Set, 
 }
 
 func (e *enroller) warnOfKeys(issuer string, keys jwks.Set) {
-	e.report.warn("issuer", strings.Contains(issuer, "kubernetes.default.svc"), "%s is the default one, which no cloud can reach: make the URL of your documents the first --service-account-issuer", issuer)
+	e.report.Warn("issuer", strings.Contains(issuer, "kubernetes.default.svc"), "%s is the default one, which no cloud can reach: make the URL of your documents the first --service-account-issuer", issuer)
 	for _, key := range keys {
-		e.report.warn("key "+key.ID(), key.Algorithm() != "RS256", "it signs with %s, and Entra documents RS256 only", key.Algorithm())
-		e.report.warn("key "+key.ID(), key.Algorithm() == "ES384" || key.Algorithm() == "ES512", "it signs with %s, which Google refuses: it accepts RS256 and ES256", key.Algorithm())
+		e.report.Warn("key "+key.ID(), key.Algorithm() != "RS256", "it signs with %s, and Entra documents RS256 only", key.Algorithm())
+		e.report.Warn("key "+key.ID(), key.Algorithm() == "ES384" || key.Algorithm() == "ES512", "it signs with %s, which Google refuses: it accepts RS256 and ES256", key.Algorithm())
 	}
 }
 
@@ -157,7 +159,7 @@ func (e *enroller) probe(ctx context.Context, keys jwks.Set, issuer string) erro
 	}
 	claims, keyID, err := e.token(ctx, client, nil, probeShort)
 	if err != nil {
-		e.report.warn("not checked", true, "signing key, default audience and longest token: no token of %s could be had (%v)", e.account, err)
+		e.report.Warn("not checked", true, "signing key, default audience and longest token: no token of %s could be had (%v)", e.account, err)
 		return nil
 	}
 	if _, listed := keys.ByID(keyID); !listed {
@@ -165,13 +167,13 @@ func (e *enroller) probe(ctx context.Context, keys jwks.Set, issuer string) erro
 	}
 	for _, audience := range claims.Audience {
 		cloud := strings.Contains(audience, "amazonaws") || strings.Contains(audience, "AzureADTokenExchange") || strings.Contains(audience, "googleapis")
-		e.report.warn("--api-audiences", cloud, "%q is an audience of every pod's default token, so every pod's token works at that cloud, some for a year: take it out", audience)
-		e.report.warn("--api-audiences", audience == issuer, "the issuer is an audience of every pod's default token: never register it as a client ID or audience at a cloud")
+		e.report.Warn("--api-audiences", cloud, "%q is an audience of every pod's default token, so every pod's token works at that cloud, some for a year: take it out", audience)
+		e.report.Warn("--api-audiences", audience == issuer, "the issuer is an audience of every pod's default token: never register it as a client ID or audience at a cloud")
 	}
 	claims, _, err = e.token(ctx, client, []string{throwAway}, tenYears)
 	if err == nil && claims.Expiry != nil && claims.IssuedAt != nil {
 		life := claims.Expiry.Time().Sub(claims.IssuedAt.Time())
-		e.report.warn("--service-account-max-token-expiration", life > dayOfLife, "tokens may live %s, longer than a removed key stays published: set it to 24h", life)
+		e.report.Warn("--service-account-max-token-expiration", life > dayOfLife, "tokens may live %s, longer than a removed key stays published: set it to 24h", life)
 	}
 	return nil
 }
@@ -184,7 +186,7 @@ func (e *enroller) token(ctx context.Context, client kubernetes.Interface, audie
 	if err != nil {
 		return claims, "", err
 	}
-	parsed, err := jwt.ParseSigned(answer.Status.Token, algorithms)
+	parsed, err := jwt.ParseSigned(answer.Status.Token, token.Algorithms)
 	if err != nil {
 		return claims, "", errors.New("its signature is of an unsupported kind")
 	}

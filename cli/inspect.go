@@ -9,13 +9,17 @@ import (
 	"github.com/go-jose/go-jose/v4/jwt"
 	"github.com/spf13/cobra"
 
+	"github.com/kube-iam-assume/kube-iam-assume/cli/command"
+	"github.com/kube-iam-assume/kube-iam-assume/cli/stranger"
+	"github.com/kube-iam-assume/kube-iam-assume/cli/token"
 	"github.com/kube-iam-assume/kube-iam-assume/shared/jwks"
 	"github.com/kube-iam-assume/kube-iam-assume/shared/rotation"
 	"github.com/kube-iam-assume/kube-iam-assume/shared/snapshot"
 )
 
 func inspectCommand() *cobra.Command {
-	var caBundle, format string
+	var caBundle string
+	var output command.Output
 	c := &cobra.Command{
 		Use:   "inspect FILE|-|URL",
 		Short: "Open a snapshot, or an issuer's documents, and explain it",
@@ -24,21 +28,21 @@ publisher would make of a snapshot depends on whom it trusts.`,
 		Example: "  kube-iam-assume inspect https://oidc.example.com/prod\n  kube-iam-assume inspect snapshot.jws",
 		Args:    exactly(1, "a file, - or an issuer URL"),
 		RunE: func(c *cobra.Command, args []string) error {
-			r := &report{}
+			r := &command.Report{}
 			if err := inspect(c, r, args[0], caBundle); err != nil {
 				return err
 			}
-			return r.print(c.OutOrStdout(), format)
+			return r.Print(c.OutOrStdout(), output)
 		},
 	}
 	c.Flags().StringVar(&caBundle, "ca-bundle", "", "PEM `file` with the authority of the issuer's host, if it is not a public one")
-	outputFlag(c, &format)
+	output.Flag(c)
 	return c
 }
 
-func inspect(c *cobra.Command, r *report, what, caBundle string) error {
+func inspect(c *cobra.Command, r *command.Report, what, caBundle string) error {
 	if strings.Contains(what, "://") {
-		s, err := newStranger(caBundle)
+		s, err := stranger.New(caBundle, nil)
 		if err != nil {
 			return err
 		}
@@ -56,71 +60,71 @@ func inspect(c *cobra.Command, r *report, what, caBundle string) error {
 	return nil
 }
 
-func inspectIssuer(ctx context.Context, r *report, s stranger, issuer string) error {
-	d, err := s.documents(ctx, issuer)
+func inspectIssuer(ctx context.Context, r *command.Report, s stranger.Client, issuer string) error {
+	d, err := s.Documents(ctx, issuer)
 	if err != nil {
 		return err
 	}
-	r.hold("issuer", d.Issuer == issuer, "%s", d.Issuer)
-	r.tell("keys at", "%s", d.JWKSURI)
-	r.tell("algorithms", "%v", d.Algorithms)
-	r.tell("content type", "%s", d.header.Get("Content-Type"))
-	r.tell("cache", "%s", d.header.Get("Cache-Control"))
-	if n, ok := rotation.PublicationOf(d.body); ok {
-		r.tell("publication", "%d", n)
+	r.Hold("issuer", d.Issuer == issuer, "%s", d.Issuer)
+	r.Tell("keys at", "%s", d.JWKSURI)
+	r.Tell("algorithms", "%v", d.Algorithms)
+	r.Tell("content type", "%s", d.Header.Get("Content-Type"))
+	r.Tell("cache", "%s", d.Header.Get("Cache-Control"))
+	if n, ok := rotation.PublicationOf(d.Body); ok {
+		r.Tell("publication", "%d", n)
 	}
-	r.warn("cache", !strings.Contains(d.header.Get("Cache-Control"), "max-age"), "no max-age: Cloud Storage, for one, would say an hour")
-	tellKeys(r, d.keys)
+	r.Warn("cache", !strings.Contains(d.Header.Get("Cache-Control"), "max-age"), "no max-age: Cloud Storage, for one, would say an hour")
+	tellKeys(r, d.Keys)
 	return nil
 }
 
-func tellKeys(r *report, keys jwks.Set) {
+func tellKeys(r *command.Report, keys jwks.Set) {
 	for _, key := range keys {
 		note := ""
 		if !key.HasDerivedID() {
 			note = ", ID chosen by an external signer"
 		}
-		r.tell("key", "%s (%s%s)", key.ID(), key.Algorithm(), note)
-		r.warn("key "+key.ID(), key.Algorithm() != "RS256", "Entra documents RS256 only")
+		r.Tell("key", "%s (%s%s)", key.ID(), key.Algorithm(), note)
+		r.Warn("key "+key.ID(), key.Algorithm() != "RS256", "Entra documents RS256 only")
 	}
-	r.warn("number of keys", len(keys) > 10, "%d; OCI API Gateway reads 10", len(keys))
+	r.Warn("number of keys", len(keys) > 10, "%d; OCI API Gateway reads 10", len(keys))
 }
 
-func inspectSnapshot(r *report, o snapshot.Opened, now time.Time) {
-	r.tell("cluster", "%s", o.Cluster)
-	r.tell("for the publishers", "%s", strings.Join(o.Audience, ", "))
-	r.tell("issuer", "%s", o.Issuer)
-	r.tell("sequence number", "%d (read at %s)", o.Seq, time.UnixMilli(o.Seq).UTC().Format(time.RFC3339))
-	r.tell("made", "%s, %s ago", o.IssuedAt.Format(time.RFC3339), now.Sub(o.IssuedAt).Round(time.Second))
-	r.warn("expired", !now.Before(o.Expires), "at %s: publishers refuse it", o.Expires.Format(time.RFC3339))
+func inspectSnapshot(r *command.Report, o snapshot.Opened, now time.Time) {
+	r.Tell("cluster", "%s", o.Cluster)
+	r.Tell("for the publishers", "%s", strings.Join(o.Audience, ", "))
+	r.Tell("issuer", "%s", o.Issuer)
+	r.Tell("sequence number", "%d (read at %s)", o.Seq, time.UnixMilli(o.Seq).UTC().Format(time.RFC3339))
+	r.Tell("made", "%s, %s ago", o.IssuedAt.Format(time.RFC3339), now.Sub(o.IssuedAt).Round(time.Second))
+	r.Warn("expired", !now.Before(o.Expires), "at %s: publishers refuse it", o.Expires.Format(time.RFC3339))
 	completeness := "complete: keys that it lacks retire"
 	if !o.Complete() {
 		completeness = "additive: it can add keys and retire none"
 	}
-	r.tell("API servers", "%d of %d read; %s", o.APIServers.Read, o.APIServers.Listed, completeness)
+	r.Tell("API servers", "%d of %d read; %s", o.APIServers.Read, o.APIServers.Listed, completeness)
 	tellKeys(r, o.Keys)
 	own := o.Check(snapshot.Expected{Cluster: o.Cluster, Publisher: first(o.Audience), Issuer: o.Issuer}, o.IssuedAt)
-	r.hold("signature by the snapshot key", own == nil, "%s", orError(own, o.Key.ID()))
-	for _, token := range o.Attestations {
-		tellAttestation(r, o, token)
+	r.Hold("signature by the snapshot key", own == nil, "%s", token.OrError(own, o.Key.ID()))
+	for _, attestation := range o.Attestations {
+		tellAttestation(r, o, attestation)
 	}
 	if len(o.Attestations) == 0 {
-		r.tell("attestations", "none: believed only if the snapshot key is pinned or remembered")
+		r.Tell("attestations", "none: believed only if the snapshot key is pinned or remembered")
 	}
-	r.tell("exporter", "%s", o.Exporter)
+	r.Tell("exporter", "%s", o.Exporter)
 }
 
-func tellAttestation(r *report, o snapshot.Opened, token string) {
-	parsed, err := jwt.ParseSigned(token, algorithms)
+func tellAttestation(r *command.Report, o snapshot.Opened, attestation string) {
+	parsed, err := jwt.ParseSigned(attestation, token.Algorithms)
 	var claims jwt.Claims
 	if err == nil {
 		err = parsed.UnsafeClaimsWithoutVerification(&claims)
 	}
-	if !r.hold("attestation", err == nil, "a service account token") {
+	if !r.Hold("attestation", err == nil, "a service account token") {
 		return
 	}
 	fits := claims.Issuer == o.Issuer && len(claims.Audience) == 1 && claims.Audience[0] == snapshot.AttestationAudience(o.Key)
-	r.hold("attestation", fits, "by key %s, as %s, until %s: counts if that key is trusted and the account is the enrolled one",
+	r.Hold("attestation", fits, "by key %s, as %s, until %s: counts if that key is trusted and the account is the enrolled one",
 		parsed.Headers[0].KeyID, claims.Subject, claims.Expiry.Time().UTC().Format(time.RFC3339))
 }
 
