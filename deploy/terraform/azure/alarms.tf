@@ -38,8 +38,8 @@ resource "azurerm_monitor_scheduled_query_rules_alert_v2" "event" {
   description             = "${each.value.says}. What to do: docs/aws.md#alarm-${lower(each.key)}"
   scopes                  = [azurerm_application_insights.function.id]
   severity                = contains(["Fork", "Lost", "NewKey"], each.key) ? 1 : 2
-  evaluation_frequency    = "PT5M"
-  window_duration         = "PT5M"
+  evaluation_frequency    = var.alarm_frequency
+  window_duration         = var.alarm_frequency
   auto_mitigation_enabled = true
   tags                    = var.tags
 
@@ -65,8 +65,8 @@ resource "azurerm_monitor_scheduled_query_rules_alert_v2" "platform" {
   description             = "${each.value.says}. What to do: docs/azure.md#alarm-${lower(each.key)}"
   scopes                  = [azurerm_application_insights.function.id]
   severity                = 2
-  evaluation_frequency    = "PT5M"
-  window_duration         = "PT5M"
+  evaluation_frequency    = var.alarm_frequency
+  window_duration         = var.alarm_frequency
   auto_mitigation_enabled = true
   tags                    = var.tags
 
@@ -91,7 +91,7 @@ resource "azurerm_monitor_scheduled_query_rules_alert_v2" "asleep" {
   description             = "The function has not run for 15 minutes: nothing reconciles. What to do: docs/azure.md#alarm-asleep"
   scopes                  = [azurerm_application_insights.function.id]
   severity                = 2
-  evaluation_frequency    = "PT5M"
+  evaluation_frequency    = var.alarm_frequency
   window_duration         = "PT15M"
   auto_mitigation_enabled = true
   tags                    = var.tags
@@ -119,7 +119,7 @@ resource "azurerm_monitor_scheduled_query_rules_alert_v2" "dead_letters" {
   description             = "Snapshots could not be handled five times. What to do: docs/azure.md#alarm-deadletters"
   scopes                  = [azurerm_application_insights.function.id]
   severity                = 2
-  evaluation_frequency    = "PT5M"
+  evaluation_frequency    = var.alarm_frequency
   window_duration         = "PT15M"
   auto_mitigation_enabled = true
   tags                    = var.tags

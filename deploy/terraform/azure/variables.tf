@@ -141,8 +141,20 @@ variable "action_group_ids" {
   nullable    = false
 }
 
+variable "alarm_frequency" {
+  description = "How often the log is asked about each alarm, as PT5M, PT10M or PT15M. Azure charges three times as much for five minutes as for fifteen."
+  type        = string
+  default     = "PT15M"
+  nullable    = false
+
+  validation {
+    condition     = contains(["PT5M", "PT10M", "PT15M"], var.alarm_frequency)
+    error_message = "alarm_frequency ${jsonencode(var.alarm_frequency)}: want PT5M, PT10M or PT15M."
+  }
+}
+
 variable "max_instances" {
-  description = "Most instances of the function at once: the ceiling of what somebody can make you pay who calls the webhook. Flex Consumption wants at least 40 for some regions' quota; the default suits all."
+  description = "Most instances of the function at once: the ceiling of what somebody can make you pay who calls the webhook."
   type        = number
   default     = 40
   nullable    = false

@@ -1,0 +1,279 @@
+package terraform_test
+
+import (
+	"fmt"
+	"go/ast"
+	"go/parser"
+	"go/token"
+	"io/fs"
+	"maps"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/hashicorp/hcl/v2"
+	"github.com/hashicorp/hcl/v2/hclsyntax"
+)
+
+const root = "../.."
+
+// goText is the text of a folder's Go files that are no tests, and of its JSON.
+func goText(t *testing.T, folders ...string) string {
+	t.Helper()
+	var all strings.Builder
+	for _, folder := range folders {
+		err := filepath.WalkDir(filepath.Join(root, folder), func(name string, entry fs.DirEntry, err error) error {
+			if err == nil && entry.IsDir() && entry.Name() == "pack" {
+				return fs.SkipDir // a tool of the build
+			}
+			if err != nil || entry.IsDir() || strings.HasSuffix(name, "_test.go") || filepath.Ext(name) != ".go" && filepath.Ext(name) != ".json" {
+				return err
+			}
+			text, err := os.ReadFile(name)
+			all.Write(text)
+			return err
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	return all.String()
+}
+
+// The names that the platform reads, or the Functions host, and our code does not.
+var ofThePlatform = regexp.MustCompile(`^(AzureWebJobsStorage__[a-zA-Z]+|AzureWebJobs\.[a-z]+\.Disabled|SNAPSHOTS_STORAGE__[a-zA-Z]+|FUNCTIONS_REQUEST_BODY_SIZE_LIMIT)$`)
+
+// What a platform sets by itself, or only a developer.
+var givenAnyway = []string{"PORT", "LOCAL_ONLY", "K_SERVICE", "IDENTITY_ENDPOINT", "FUNCTIONS_CUSTOMHANDLER_PORT", "AZURE_AUTHORITY_HOST"}
+
+func TestSettingNames(t *testing.T) {
+	t.Parallel()
+	c := load(t)
+	for cloud, set := range map[string][]string{"gcp": c.serviceEnvironment(t), "azure": c.appSettings(t)} {
+		text := goText(t, "functions/"+cloud, "shared/function")
+		for _, name := range set {
+			if !ofThePlatform.MatchString(name) && !strings.Contains(text, `"`+name+`"`) && !strings.Contains(text, `%`+name+`%`) {
+				t.Errorf("%s: nothing reads the setting %s", cloud, name)
+			}
+		}
+		for _, name := range read(text) {
+			if !slices.Contains(set, name) && !slices.Contains(givenAnyway, name) {
+				t.Errorf("%s: the function reads %s, which Terraform does not set", cloud, name)
+			}
+		}
+	}
+}
+
+// read are the names of the variables that Go code reads: written out, or as a constant.
+func read(text string) []string {
+	names := map[string]bool{}
+	for _, match := range regexp.MustCompile(`(?:getenv|os\.Getenv|os\.LookupEnv)\("([A-Z_0-9]+)"\)`).FindAllStringSubmatch(text, -1) {
+		names[match[1]] = true
+	}
+	for _, match := range regexp.MustCompile(`[A-Za-z]+Variable\s*=\s*"([A-Z_0-9]+)"`).FindAllStringSubmatch(text, -1) {
+		names[match[1]] = true
+	}
+	return slices.Sorted(maps.Keys(names))
+}
+
+func (c configuration) serviceEnvironment(t *testing.T) []string {
+	t.Helper()
+	door, err := c.resource("gcp", "google_cloud_run_v2_service", "door")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var names []string
+	for _, variable := range door.inner("template")[0].inner("containers")[0].inner("env") {
+		names = append(names, strings.Trim(variable.source("name"), `"`))
+	}
+	return names
+}
+
+func (c configuration) appSettings(t *testing.T) []string {
+	t.Helper()
+	function, err := c.resource("azure", "azurerm_function_app_flex_consumption", "function")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var names []string
+	hclsyntax.VisitAll(function.find("app_settings"), func(node hclsyntax.Node) hcl.Diagnostics { //nolint:errcheck // visiting does not fail
+		if object, ok := node.(*hclsyntax.ObjectConsExpr); ok {
+			for _, item := range object.Items {
+				if key, diagnostics := item.KeyExpr.Value(nil); !diagnostics.HasErrors() {
+					names = append(names, key.AsString())
+				}
+			}
+		}
+		return nil
+	})
+	return names
+}
+
+// The doors of both clouds are those of the Go code.
+func TestDoors(t *testing.T) {
+	t.Parallel()
+	c := load(t)
+	doors := goText(t, "functions/gcp/doors")
+	for _, match := range regexp.MustCompile(`target = "([A-Za-z]+)"`).FindAllStringSubmatch(c["gcp/functions.tf"], -1) {
+		if !strings.Contains(doors, `"`+match[1]+`":`) {
+			t.Errorf("functions/gcp has no door %s", match[1])
+		}
+	}
+	for _, match := range regexp.MustCompile(`AzureWebJobs\.([a-z]+)\.Disabled`).FindAllStringSubmatch(c["azure/function.tf"], -1) {
+		if _, err := os.Stat(filepath.Join(root, "functions/azure/app", match[1], "function.json")); err != nil {
+			t.Errorf("functions/azure has no function %s: %v", match[1], err)
+		}
+	}
+	for _, route := range []string{"v1/snapshots", "v1/operate"} {
+		if !strings.Contains(goText(t, "functions/azure/app"), `"`+route+`"`) || !strings.Contains(c["azure/outputs.tf"], "/"+route) {
+			t.Errorf("the route %s is not both of the function and of the outputs", route)
+		}
+	}
+}
+
+// alarms are those of Terraform, with their events.
+func (c configuration) alarms(t *testing.T) map[string][]string {
+	t.Helper()
+	outputs, err := c.blocks("alarms", "output")
+	if err != nil {
+		t.Fatal(err)
+	}
+	value, diagnostics := outputs[0].find("value").Value(nil)
+	if diagnostics.HasErrors() {
+		t.Fatal(diagnostics)
+	}
+	all := map[string][]string{}
+	for name, alarm := range value.AsValueMap() {
+		for _, event := range alarm.GetAttr("events").AsValueSlice() {
+			all[name] = append(all[name], event.AsString())
+		}
+	}
+	return all
+}
+
+// Every alarm of AWS rings on every cloud for the same events; what is more here comes from code that AWS's function does not have, or not alone.
+func TestAlarms(t *testing.T) {
+	t.Parallel()
+	c := load(t)
+	ours, aws := c.alarms(t), alarmsOfAWS(t)
+	for name, events := range aws {
+		for _, event := range events {
+			if !slices.Contains(ours[name], event) {
+				t.Errorf("AWS's alarm %s rings for %s, that of Terraform does not", name, event)
+			}
+		}
+	}
+	source := goText(t, "shared", "functions")
+	documented := documents(t, "aws", "gcp", "azure")
+	for name, events := range ours {
+		if aws[name] == nil {
+			t.Errorf("AWS has no alarm %s", name)
+		}
+		for _, event := range events {
+			if !strings.Contains(source, `"`+event+`"`) {
+				t.Errorf("nothing in the Go code says %s, which the alarm %s waits for", event, name)
+			}
+			if !strings.Contains(documented, "`"+event+"`") {
+				t.Errorf("no documentation says what to do about %s", event)
+			}
+		}
+	}
+}
+
+// alarmsOfAWS reads the list in cdk/stack/alarms.go.
+func alarmsOfAWS(t *testing.T) map[string][]string {
+	t.Helper()
+	file, err := parser.ParseFile(token.NewFileSet(), filepath.Join(root, "cdk/stack/alarms.go"), nil, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	all := map[string][]string{}
+	ast.Inspect(file, func(node ast.Node) bool {
+		list, ok := node.(*ast.CompositeLit)
+		if !ok || len(list.Elts) != 3 {
+			return true
+		}
+		name, events := words(list.Elts[0]), words(list.Elts[2])
+		if len(name) == 1 && len(events) > 0 && strings.Contains(events[0], ".") {
+			all[name[0]] = events
+		}
+		return true
+	})
+	if len(all) < 7 {
+		t.Fatalf("only %d alarms in cdk/stack/alarms.go: %v", len(all), all)
+	}
+	return all
+}
+
+// words are the strings of an expression.
+func words(expression ast.Expr) []string {
+	var all []string
+	ast.Inspect(expression, func(node ast.Node) bool {
+		if literal, ok := node.(*ast.BasicLit); ok && literal.Kind == token.STRING {
+			if word, err := strconv.Unquote(literal.Value); err == nil {
+				all = append(all, word)
+			}
+		}
+		return true
+	})
+	return all
+}
+
+func documents(t *testing.T, names ...string) string {
+	t.Helper()
+	var all strings.Builder
+	for _, name := range names {
+		text, err := os.ReadFile(filepath.Join(root, "docs", name+".md"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		all.Write(text)
+	}
+	return all.String()
+}
+
+// An alarm's text sends people to a section, which must be there.
+func TestAlarmsAreDocumented(t *testing.T) {
+	t.Parallel()
+	c := load(t)
+	anchors := map[string]bool{}
+	for _, cloud := range []string{"aws", "gcp", "azure"} {
+		for _, match := range regexp.MustCompile(`(?m)^### (Alarm [a-z]+)$`).FindAllStringSubmatch(documents(t, cloud), -1) {
+			anchors[fmt.Sprintf("docs/%s.md#%s", cloud, strings.ReplaceAll(strings.ToLower(match[1]), " ", "-"))] = true
+		}
+	}
+	link := regexp.MustCompile(`docs/(?:aws|gcp|azure)\.md#alarm-(?:[a-z]+|\$\{lower\(each\.key\)\})`)
+	for _, folder := range []string{"gcp", "azure"} {
+		links := link.FindAllString(c[folder+"/alarms.tf"], -1)
+		if len(links) != 4 {
+			t.Errorf("%s: %d links to what to do, want those of the events, the platform's metrics, the silence and the dead letters", folder, len(links))
+		}
+		for _, to := range links {
+			for _, name := range names(to, c.alarms(t)) {
+				if !anchors[name] {
+					t.Errorf("%s: there is no section %s", folder, name)
+				}
+			}
+		}
+	}
+}
+
+// names are the links that one with each.key in it stands for.
+func names(link string, alarms map[string][]string) []string {
+	before, varies := strings.CutSuffix(link, "${lower(each.key)}")
+	if !varies {
+		return []string{link}
+	}
+	keys := slices.Sorted(maps.Keys(alarms))
+	if !strings.Contains(link, "aws.md") {
+		keys = []string{"Errors", "Throttles"}
+	}
+	for i, key := range keys {
+		keys[i] = before + strings.ToLower(key)
+	}
+	return keys
+}
