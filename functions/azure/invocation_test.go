@@ -188,10 +188,10 @@ func TestInvocationInLog(t *testing.T) {
 // A header has all its values, however they are told.
 func TestRequest(t *testing.T) {
 	t.Parallel()
-	received := must(parse([]byte(`{"Data": {"req": {"Url": "https://a/b?c", "Method": "POST", "Headers": {"x-a": ["1", "2"], "X-B": "3", "X-C": []}, "Body": {"a": 1}, "New": 1}}}`)))
+	received := must(parse([]byte(`{"Data": {"req": {"Url": "https://a/b?c", "Method": "POST", "Headers": {"x-a": ["1", "2"], "X-B": "\"3\"", "X-C": []}, "Body": {"a": 1}, "New": 1}}}`)))
 	request := must(requestOf(t.Context(), received, "/v1/operate"))
 	body, _ := io.ReadAll(request.Body)
-	if request.URL.String() != "/v1/operate" || !slices.Equal(request.Header.Values("X-A"), []string{"1", "2"}) || request.Header.Get("X-B") != "3" || string(body) != `{"a": 1}` {
+	if request.URL.String() != "/v1/operate" || !slices.Equal(request.Header.Values("X-A"), []string{"1", "2"}) || request.Header.Get("X-B") != `"3"` || string(body) != `{"a": 1}` {
 		t.Errorf("%s %v %s", request.URL, request.Header, body)
 	}
 }

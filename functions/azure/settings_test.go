@@ -93,6 +93,16 @@ func TestOpen(t *testing.T) {
 	}
 }
 
+// Without the host there is nobody to answer.
+func TestServeWithoutHost(t *testing.T) {
+	t.Parallel()
+	for _, port := range []string{"", "x", "-1", "70000", "80 "} {
+		if err := serve(&app{logger: slog.New(slog.DiscardHandler)}, port); !errors.Is(err, errPort) {
+			t.Errorf("the port %q: %v", port, err)
+		}
+	}
+}
+
 // TestApp: there is a folder for each function and a function for each folder, and what the alarms and the queue rely on is in host.json.
 func TestApp(t *testing.T) {
 	t.Parallel()

@@ -76,10 +76,11 @@ func requestOf(ctx context.Context, received invocation, path string) (*http.Req
 func headerOf(told map[string]jsontext.Value) (http.Header, error) {
 	header := http.Header{}
 	for name, value := range told {
-		var values []string
 		if value.Kind() == '"' {
-			values = []string{text(value)}
-		} else if err := json.Unmarshal(value, &values, jsontext.AllowInvalidUTF8(true)); err != nil {
+			value = jsontext.Value("[" + string(value) + "]")
+		}
+		var values []string
+		if err := json.Unmarshal(value, &values, jsontext.AllowInvalidUTF8(true)); err != nil {
 			return nil, fmt.Errorf("%w: header %.80q: %w", errInvocation, name, err)
 		}
 		for _, value := range values {

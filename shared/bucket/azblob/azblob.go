@@ -3,8 +3,9 @@
 // # What it needs
 //
 // An identity with the data actions .../containers/blobs/read and .../containers/blobs/write on the container, in full
-// Microsoft.Storage/storageAccounts/blobServices/containers/blobs/read and .../write. A custom role of these two is enough, and gives no
-// right to delete; the built-in Storage Blob Data Contributor does. Credentials and transport are the client's.
+// Microsoft.Storage/storageAccounts/blobServices/containers/blobs/read and .../write. For blobs that are only created, as a log's records
+// are, .../blobs/add/action does in the place of write. A custom role of these is enough, and gives no right to delete; the built-in Storage
+// Blob Data Contributor does. Credentials and transport are the client's.
 //
 // # Versions
 //
@@ -16,6 +17,7 @@
 // nothing was written. So the lost answer is an error like any other: read again. Only what Azure refused for certain, in its own words, is
 // ErrConflict: BlobAlreadyExists (409, of a creation), ConditionNotMet (412) and, of an update, BlobNotFound. The same statuses also stand
 // for what no retry cures, a lease or an immutable blob or a container that is being deleted, and then they are errors with a remedy.
+// Who may only create is denied what exists already (403): so a creation that is denied is ErrConflict if the blob can be read.
 package azblob
 
 import (
@@ -34,6 +36,7 @@ import (
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore/streaming"
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore/to"
 	"github.com/Azure/azure-sdk-for-go/sdk/storage/azblob/blob"
+	"github.com/Azure/azure-sdk-for-go/sdk/storage/azblob/bloberror"
 	"github.com/Azure/azure-sdk-for-go/sdk/storage/azblob/blockblob"
 	"github.com/Azure/azure-sdk-for-go/sdk/storage/azblob/container"
 
@@ -109,6 +112,11 @@ func (b *Bucket) Put(ctx context.Context, name string, object bucket.Object, see
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	version, err := b.write(ctx, name, object, seen)
+	if seen == bucket.Absent && bloberror.HasCode(err, unauthorizedBlobOverwrite, bloberror.AuthorizationPermissionMismatch) {
+		if _, _, missing := b.read(ctx, name); missing == nil {
+			return bucket.Absent, fmt.Errorf("write %s/%s: %w: it exists, and may not be overwritten", b.name, name, bucket.ErrConflict)
+		}
+	}
 	if err != nil {
 		return bucket.Absent, fmt.Errorf("write %s/%s: %w", b.name, name, b.explain(err, conflict))
 	}

@@ -187,6 +187,37 @@ func TestLostAnswer(t *testing.T) {
 	}
 }
 
+// TestMayOnlyCreate: where there is no right to overwrite, what exists is a race lost, and what does not exist a right that is missing.
+func TestMayOnlyCreate(t *testing.T) {
+	t.Parallel()
+	for name, test := range map[string]struct {
+		seen bucket.Version
+		get  answer
+		want error
+	}{
+		"it exists":                       {bucket.Absent, object(2, 2), bucket.ErrConflict},
+		"it does not exist":               {bucket.Absent, refusal(404, "BlobNotFound"), nil},
+		"it may not be read either":       {bucket.Absent, refusal(403, "AuthorizationPermissionMismatch"), nil},
+		"an update of what was seen":      {`"0x8D"`, object(2, 2), nil},
+		"a container that does not exist": {bucket.Absent, refusal(404, "ContainerNotFound"), nil},
+	} {
+		for _, code := range []string{"UnauthorizedBlobOverwrite", "AuthorizationPermissionMismatch"} {
+			stub, puts := serve(t, func(w http.ResponseWriter, r *http.Request) {
+				if r.Method == http.MethodGet {
+					test.get(w)
+					return
+				}
+				refusal(403, code)(w)
+			})
+			_, err := stub.Put(t.Context(), "name", text("{}"), test.seen)
+			if err == nil || errors.Is(err, bucket.ErrConflict) != (test.want != nil) || errors.Is(err, bucket.ErrNotFound) || puts.Load() != 1 ||
+				test.want == nil && !strings.Contains(err.Error(), "blobs/read and .../write") {
+				t.Errorf("%s: %s: %v after %d writes, want %v", name, code, err, puts.Load(), test.want)
+			}
+		}
+	}
+}
+
 // TestReadsAreRepeated: a read that failed for a moment is nothing to report.
 func TestReadsAreRepeated(t *testing.T) {
 	t.Parallel()
