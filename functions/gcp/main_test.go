@@ -1,7 +1,11 @@
 package main
 
 import (
+	"bufio"
 	"encoding/base64"
+	"fmt"
+	"io"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -257,5 +261,43 @@ func TestTraces(t *testing.T) {
 		if lines[n].Trace != want.Trace || lines[n].Span != want.Span {
 			t.Errorf("request %d has the trace %s, span %s", n, lines[n].Trace, lines[n].Span)
 		}
+	}
+}
+
+// When Cloud Run ends a process, whoever is being answered is answered.
+func TestEnd(t *testing.T) {
+	t.Parallel()
+	c := newCloud(t)
+	i := c.start("Webhook")
+	connection, err := net.Dial("tcp", strings.TrimPrefix(i.url, "http://"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer connection.Close()
+	snapshot := c.snapshot(c.key)
+	fmt.Fprintf(connection, "POST /v1/snapshots HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\nExpect: 100-continue\r\n\r\n", len(snapshot))
+	answers := bufio.NewReader(connection)
+	if line, err := answers.ReadString('\n'); err != nil || !strings.HasPrefix(line, "HTTP/1.1 100 ") { // it reads the body
+		t.Fatalf("%q, %v", line, err)
+	}
+	stopped := make(chan bool)
+	go func() {
+		i.process.Stop()
+		close(stopped)
+	}()
+	for status := 0; status != http.StatusServiceUnavailable; { // until it has heard
+		if status, _, err = i.try(t.Context(), http.MethodGet, "/healthz", nil, nil); err != nil {
+			t.Fatalf("it did not wait: %v", err)
+		}
+	}
+	if _, err := connection.Write(snapshot); err != nil {
+		t.Fatal(err)
+	}
+	if rest, err := io.ReadAll(answers); !strings.Contains(string(rest), "HTTP/1.1 200 ") || !strings.Contains(string(rest), `"accepted"`) {
+		t.Errorf("%q, %v", rest, err)
+	}
+	<-stopped
+	if len(i.log("server.ended")) != 1 {
+		t.Error("it did not end by itself")
 	}
 }

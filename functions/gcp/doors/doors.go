@@ -44,10 +44,17 @@ var all = map[string]door{
 	"Operate":   {body: maxOrder, limit: time.Minute, answer: (*service).operate},
 }
 
-// Importing a package that registers functions is all that Google's buildpack asks of one.
+// Importing a package that registers functions is all that Google's buildpack asks of one. Its main, unlike ours, would open every door if
+// FUNCTION_TARGET were missing.
 func init() { //nolint:gochecknoinits // see above
 	for name, d := range all {
-		functions.HTTP(name, func(w http.ResponseWriter, r *http.Request) { process().serve(w, r, d) })
+		functions.HTTP(name, func(w http.ResponseWriter, r *http.Request) {
+			if os.Getenv("FUNCTION_TARGET") != name {
+				answer(w, problem(http.StatusNotFound, publish.CodeUnready, ""))
+				return
+			}
+			process().serve(w, r, d)
+		})
 	}
 }
 

@@ -113,7 +113,7 @@ func write(w http.ResponseWriter, status int, contentType string, body []byte) {
 	w.Header().Set("Cache-Control", "no-store")
 	w.Header().Set("X-Content-Type-Options", "nosniff")
 	w.WriteHeader(status)
-	_, _ = w.Write(body) //nolint:gosec // JSON that says so, for no browser; the caller may be gone
+	_, _ = w.Write(body) // the caller may be gone
 }
 
 // onlyPost answers every other method.
