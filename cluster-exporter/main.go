@@ -36,6 +36,7 @@ The settings:
   issuer: https://oidc.example.com/prod-eu1         # the API servers' first --service-account-issuer
   destinations:
   - {publisher: prod, webhook: {url: "https://publisher.example.com/v1/snapshots"}}
+  # or a queue, sqs, pubsub or storageQueue; with a webhook beside it, that is used while the queue refuses
 
 Outside a pod, name an API server with --api-server (or all in apiServers.addresses), its authority with --ca-file and a token of
 the service account with --token-file. POD_NAME and POD_UID make Kubernetes Events be about the pod.

@@ -10,7 +10,6 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/kube-iam-assume/kube-iam-assume/shared/jwks"
 	"github.com/kube-iam-assume/kube-iam-assume/shared/snapshot"
 	"github.com/kube-iam-assume/kube-iam-assume/test/azure/entra"
 	"github.com/kube-iam-assume/kube-iam-assume/test/gcp/pubsub"
@@ -44,13 +43,8 @@ func newOutside(t *testing.T, audience string) *outside {
 	if err != nil {
 		t.Fatal(err)
 	}
-	cluster, err := standin.Start(standin.Options{Issuer: testIssuer, Sign: key})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(cluster.Close)
-	o := &outside{T: t, network: internet.New(t), cluster: cluster, folder: t.TempDir()}
-	o.network.Issuer(testIssuer, func() []byte { return jwks.Set{key.Key}.Encode() })
+	network := internet.New(t)
+	o := &outside{T: t, network: network, cluster: network.Cluster(testIssuer, key), folder: t.TempDir()}
 	o.token = o.tokenFor(audience)
 	return o
 }
@@ -275,10 +269,10 @@ func TestStorageQueueRefusals(t *testing.T) {
 		"firewall":        {func(c *azureCase) { c.gate.Close(true) }, []string{"the storage account refused: AuthorizationFailure", "firewall"}},
 		"no queue": {func(c *azureCase) {
 			c.says(404, "application/xml", `<?xml version="1.0"?><Error><Code>QueueNotFound</Code><Message>The specified queue does not exist.`+"\nRequestId:1</Message></Error>")
-		}, []string{"the storage account refused: QueueNotFound: The specified queue does not exist.: there is no such queue"}},
-		"portal at queue": {func(c *azureCase) { c.says(200, "text/html", "<html>Please log in to the network") }, []string{"the storage account refused: HTTP 200"}},
+		}, []string{"the storage account refused: QueueNotFound: The specified queue does not exist: there is no such queue"}},
+		"portal at queue": {func(c *azureCase) { c.says(200, "text/html", "<html>Please log in to the network") }, []string{"no answer of the storage account: HTTP 200, of something else"}},
 		"odd answer":      {func(c *azureCase) { c.says(201, "application/xml", "<QueueMessagesList/>") }, []string{"no answer of the storage account", "something else"}},
-		"queue moved":     {func(c *azureCase) { c.redirect("account.queue.core.windows.net") }, []string{"the storage account refused: HTTP 307"}},
+		"queue moved":     {func(c *azureCase) { c.redirect("account.queue.core.windows.net") }, []string{"no answer of the storage account: HTTP 307"}},
 		"no account":      {func(c *azureCase) { c.settings.URL = "https://other.queue.core.windows.net/snapshots" }, []string{"no answer of the storage account", "may the exporter reach it"}},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -336,4 +330,23 @@ func TestLargestSnapshotFits(t *testing.T) {
 	if encoded := (snapshot.MaxBytes + 2) / 3 * 4; encoded > 64<<10 {
 		t.Errorf("a snapshot may have %d bytes in base64", encoded)
 	}
+}
+
+// Whatever a cloud answers, what people read is short, on one line, and without tokens.
+func FuzzCloudErrors(f *testing.F) {
+	f.Add([]byte(`{"error":"invalid_grant","error_description":"` + secretToken + `"}`))
+	f.Add([]byte(`{"error":{"code":403,"status":"PERMISSION_DENIED","message":"no"}}`))
+	f.Add([]byte(`{"error":"invalid_client","error_description":"AADSTS700213: no\r\nTrace ID: 1"}`))
+	f.Add([]byte("\ufeff<Error><Code>QueueNotFound</Code><Message>no\nRequestId:1</Message></Error>"))
+	f.Fuzz(func(t *testing.T, body []byte) {
+		response := &http.Response{Status: "403 Forbidden", StatusCode: http.StatusForbidden}
+		for _, r := range []refusal{
+			readGoogleError(stsService, response, body).refusal, refusal{entraService, response.Status, ""}.entra(body), {storageService, "X", firstLine(body)},
+		} {
+			text := r.with("remedy").Error()
+			if len(text) > 400 || strings.ContainsAny(text, "\n\r") || strings.Contains(text, secretToken[:30]) || !strings.HasSuffix(text, ": remedy") {
+				t.Fatalf("%q", text)
+			}
+		}
+	})
 }

@@ -9,7 +9,6 @@ import (
 	"io"
 	"net/http"
 	"regexp"
-	"strings"
 	"time"
 
 	"golang.org/x/oauth2"
@@ -229,20 +228,14 @@ func (e googleError) Error() string { return e.service + " refused: " + e.code }
 
 // readGoogleError understands both forms that there are: OAuth's (RFC 6749 section 5.2), and that of all other APIs.
 func readGoogleError(service string, response *http.Response, body []byte) googleError {
-	e := googleError{refusal{service, response.Status, strings.ToValidUTF8(string(body), "")}, response.StatusCode}
-	var oauth struct {
-		Error       string `json:"error"`
-		Description string `json:"error_description"`
-	}
+	e := googleError{refusal{service, response.Status, string(body)}.oauth(body), response.StatusCode}
 	var api struct {
 		Error struct {
 			Status  string `json:"status"`
 			Message string `json:"message"`
 		} `json:"error"`
 	}
-	if json.Unmarshal(body, &oauth) == nil && oauth.Error != "" {
-		e.code, e.message = oauth.Error, oauth.Description
-	} else if json.Unmarshal(body, &api) == nil && api.Error.Status != "" {
+	if json.Unmarshal(body, &api) == nil && api.Error.Status != "" {
 		e.code, e.message = api.Error.Status, api.Error.Message
 	}
 	return e

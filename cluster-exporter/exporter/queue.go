@@ -2,6 +2,8 @@ package exporter
 
 import (
 	"context"
+	"encoding/json"
+	"errors"
 	"fmt"
 	"regexp"
 	"strings"
@@ -96,7 +98,23 @@ type refusal struct{ service, code, message string }
 
 // with adds what to do about it.
 func (r refusal) with(remedy string) error {
-	return fmt.Errorf("%s refused: %s: %s: %s", r.service, cut(r.code, 60), harmless(r.message, 200), remedy)
+	words := []string{r.service + " refused", harmless(r.code, 60)}
+	if message := strings.TrimSuffix(harmless(r.message, 200), "."); message != "" {
+		words = append(words, message)
+	}
+	return errors.New(strings.Join(append(words, remedy), ": "))
+}
+
+// oauth reads an error of RFC 6749 section 5.2. What is none stays what it was.
+func (r refusal) oauth(body []byte) refusal {
+	var said struct {
+		Error       string `json:"error"`
+		Description string `json:"error_description"`
+	}
+	if json.Unmarshal(body, &said) == nil && said.Error != "" {
+		r.code, r.message = said.Error, said.Description
+	}
+	return r
 }
 
 // harmless is what a message says on one line, without tokens: it may repeat what is not valid.

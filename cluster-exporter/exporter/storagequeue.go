@@ -5,7 +5,6 @@ import (
 	"cmp"
 	"context"
 	"encoding/base64"
-	"encoding/json"
 	"encoding/xml"
 	"errors"
 	"fmt"
@@ -159,9 +158,10 @@ func (q *azureQueue) explain(err error) error {
 		return refused.with(cmp.Or(entraRemedies[refused.code], "see the identity and its federated credential"))
 	case errors.As(err, &login):
 		return unanswered(entraService, err)
+	case errors.As(err, &api) && api.ErrorCode == "":
+		return unanswered(storageService, fmt.Errorf("HTTP %d, of something else", api.StatusCode))
 	case errors.As(err, &api):
-		code := cmp.Or(api.ErrorCode, fmt.Sprintf("HTTP %d", api.StatusCode))
-		return refusal{storageService, code, storageMessage(api.RawResponse)}.with(cmp.Or(storageRemedies[code], "see the storage account and the queue"))
+		return refusal{storageService, api.ErrorCode, storageMessage(api.RawResponse)}.with(cmp.Or(storageRemedies[api.ErrorCode], "see the storage account and the queue"))
 	}
 	return unanswered(storageService, err)
 }
@@ -175,17 +175,15 @@ func readEntraError(response *http.Response) refusal {
 	if err != nil {
 		return refused
 	}
-	var oauth struct {
-		Error       string `json:"error"`
-		Description string `json:"error_description"`
+	return refused.entra(body)
+}
+
+func (r refusal) entra(body []byte) refusal {
+	r = r.oauth(body)
+	if m := aadsts.FindStringSubmatch(r.message); m != nil {
+		r.code, r.message = m[1], m[2]
 	}
-	if json.Unmarshal(body, &oauth) == nil && oauth.Error != "" {
-		refused.code, refused.message = oauth.Error, oauth.Description
-	}
-	if m := aadsts.FindStringSubmatch(oauth.Description); m != nil {
-		refused.code, refused.message = m[1], m[2]
-	}
-	return refused
+	return r
 }
 
 // storageMessage is the first line of what Azure Storage says; the others are identifiers.
@@ -194,6 +192,10 @@ func storageMessage(response *http.Response) string {
 	if err != nil {
 		return ""
 	}
+	return firstLine(body)
+}
+
+func firstLine(body []byte) string {
 	var said struct {
 		Message string `xml:"Message"`
 	}

@@ -14,7 +14,6 @@ import (
 	"github.com/Azure/azure-sdk-for-go/sdk/storage/azqueue/v2"
 	"github.com/Azure/azure-sdk-for-go/sdk/storage/azqueue/v2/queueerror"
 
-	"github.com/kube-iam-assume/kube-iam-assume/shared/jwks"
 	"github.com/kube-iam-assume/kube-iam-assume/test/azure"
 	"github.com/kube-iam-assume/kube-iam-assume/test/azure/entra"
 	"github.com/kube-iam-assume/kube-iam-assume/test/internet"
@@ -44,14 +43,8 @@ func newCloud(t *testing.T) *cloud {
 	if err != nil {
 		t.Fatal(err)
 	}
-	cluster, err := standin.Start(standin.Options{Issuer: issuer, Sign: key})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(cluster.Close)
 	network := internet.New(t)
-	network.Issuer(issuer, func() []byte { return jwks.Set{key.Key}.Encode() })
-	c := &cloud{T: t, Tenant: entra.Start(t, network, tenant), network: network, cluster: cluster, key: key}
+	c := &cloud{T: t, Tenant: entra.Start(t, network, tenant), network: network, cluster: network.Cluster(issuer, key), key: key}
 	c.Identify(client, entra.Identity{ObjectID: object, Credentials: []entra.Federated{{issuer, subject, entra.Audience}}})
 	return c
 }

@@ -49,14 +49,8 @@ func newCloud(t *testing.T) *cloud {
 	if err != nil {
 		t.Fatal(err)
 	}
-	cluster, err := standin.Start(standin.Options{Issuer: issuer, Sign: key})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(cluster.Close)
 	network := internet.New(t)
-	network.Issuer(issuer, func() []byte { return jwks.Set{key.Key}.Encode() })
-	c := &cloud{T: t, Google: pubsub.Start(t, network), network: network, cluster: cluster, key: key}
+	c := &cloud{T: t, Google: pubsub.Start(t, network), network: network, cluster: network.Cluster(issuer, key), key: key}
 	c.Provide(provider, c.provider())
 	c.topic = c.Topic(topic, pubsub.Principal(provider, subject))
 	return c
