@@ -1,6 +1,7 @@
 package stack
 
 import (
+	"slices"
 	"strings"
 
 	"github.com/aws/aws-cdk-go/awscdk/v2"
@@ -17,19 +18,29 @@ import (
 type alarm struct {
 	name, says string
 	events     []string
+	periods    float64 // of five minutes, one after the other; 1 if zero
 }
 
 // alarms: what to do about each is in docs/aws.md.
 var alarms = []alarm{
-	{"Refused", "a snapshot of an enrolled cluster was refused", []string{"snapshot.refused"}},
-	{"Stale", "a cluster has not been heard for 30 minutes", []string{"cluster.stale"}},
-	{"Fork", "two snapshots have one number: two exporters share a key, or it was stolen", []string{"fork.detected"}},
-	{"NewKey", "a new key is published: was this rotation yours?", []string{"key.added", "key.announced", "keys.replaced", "cluster.reenrolled"}},
-	{"Repaired", "somebody else wrote a document, or the world sees another", []string{"document.repaired", "document.contested", "readback.differs", "readback.failed"}},
-	{"Lost", "the state or the log is not what it should be; nothing is published until somebody looks", []string{"state.lost", "log.conflict", "reconcile.failed", "settings.invalid", "deploy.failed"}},
-	{"Attention", "settings and clusters disagree", []string{
+	{name: "Refused", says: "a snapshot of an enrolled cluster was refused", events: []string{"snapshot.refused"}},
+	{name: "Stale", says: "a cluster has not been heard for 30 minutes", events: []string{"cluster.stale"}},
+	{name: "Fork", says: "two snapshots have one number: two exporters share a key, or it was stolen", events: []string{"fork.detected"}},
+	{name: "NewKey", says: "a new key is published: was this rotation yours?", events: []string{"key.added", "key.announced", "keys.replaced", "cluster.reenrolled"}},
+	{name: "Repaired", says: "somebody else wrote a document, or the world sees another", events: []string{
+		"document.repaired", "document.contested", "readback.differs", "readback.failed",
+	}},
+	{name: "Lost", says: "the state or the log is not what it should be; nothing is published until somebody looks", events: []string{
+		"state.lost", "log.conflict", "reconcile.failed", "settings.invalid", "deploy.failed",
+	}},
+	{name: "Attention", says: "settings and clusters disagree", events: []string{
 		"retirement.blocked", "revoked.listed", "generation.old", "cluster.missing", "enrollment.ignored", "clock.unsure", "key.lapsed",
 	}},
+}
+
+// mirrored is for a stack whose issuers have other publishers. While a key comes or goes they differ, for less than this time.
+var mirrored = alarm{
+	name: "Mirror", says: "another publisher of an issuer has had other documents for 15 minutes", events: []string{"mirror.differs", "mirror.failed"}, periods: 3,
 }
 
 const namespace = "KubeIamAssume"
@@ -37,13 +48,20 @@ const namespace = "KubeIamAssume"
 func (b *builder) watch() {
 	b.topic = b.listeners()
 	var shown []awscloudwatch.IMetric
-	for _, a := range alarms {
+	onEvents := alarms
+	if len(b.file.Mirrors) > 0 {
+		onEvents = append(slices.Clone(alarms), mirrored)
+	}
+	for _, a := range onEvents {
 		filter := awslogs.NewMetricFilter(b.scope, new(a.name+"Events"), &awslogs.MetricFilterProps{
 			LogGroup: b.logs, MetricNamespace: new(namespace), MetricName: new(b.file.Name + "-" + a.name), MetricValue: new("1"), FilterPattern: awslogs.FilterPattern_Literal(new(pattern(a.events))),
 		})
 		metric := filter.Metric(sum(5))
 		shown = append(shown, metric)
-		b.alarm(a.name, a.says, metric, 1, awscloudwatch.TreatMissingData_NOT_BREACHING)
+		made := b.alarm(a.name, a.says, metric, 1, awscloudwatch.TreatMissingData_NOT_BREACHING)
+		if a.periods > 0 {
+			made.SetEvaluationPeriods(new(a.periods))
+		}
 	}
 	b.alarm("Errors", "the function failed", b.function.MetricErrors(sum(5)), 1, awscloudwatch.TreatMissingData_NOT_BREACHING)
 	b.alarm("Throttles", "the function was not run because too many were running", b.function.MetricThrottles(sum(5)), 1, awscloudwatch.TreatMissingData_NOT_BREACHING)

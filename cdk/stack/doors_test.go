@@ -1,6 +1,7 @@
 package stack_test
 
 import (
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -92,6 +93,12 @@ var doorGuards = []guard{
 		},
 		"one fewer":  func(t template) { delete(t.Resources, named(t, "AWS::CloudWatch::Alarm", "RepairedAlarm")) },
 		"no address": func(t template) { delete(t.Resources, t.of("AWS::SNS::Subscription")[0]) },
+	}},
+	{name: "a mirror has time", check: mirrorRings, in: "cloudfront", red: map[string]func(template){
+		"none": func(t template) {
+			t.Resources[named(t, "AWS::CloudWatch::Alarm", "MirrorAlarm")].Properties["EvaluationPeriods"] = 1.0
+		},
+		"nobody": func(t template) { delete(t.Resources, named(t, "AWS::CloudWatch::Alarm", "MirrorAlarm")) },
 	}},
 }
 
@@ -270,6 +277,18 @@ func schedule(t template) error {
 		if s.owner == role && !s.trust && !slices.Equal(append(s.actions(), s.resources()...), []string{"lambda:InvokeFunction", "<" + function + ".Arn>"}) {
 			return fmt.Errorf("%s may %v on %v", role, s.actions(), s.resources())
 		}
+	}
+	return nil
+}
+
+// mirrorRings: where other publishers are compared with, one that goes on to differ rings, and one that lags does not.
+func mirrorRings(t template) error {
+	if named(t, "AWS::Logs::MetricFilter", "MirrorEvents") == "" {
+		return nil
+	}
+	id := named(t, "AWS::CloudWatch::Alarm", "MirrorAlarm")
+	if id == "" || t.Resources[id].Properties["EvaluationPeriods"] != 3.0 {
+		return errors.New("the alarm Mirror is missing, or rings at once")
 	}
 	return nil
 }

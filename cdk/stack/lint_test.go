@@ -159,7 +159,7 @@ func TestAlarmsAreOnEvents(t *testing.T) {
 		}
 	}
 	events := regexp.MustCompile(`\$\.event = "([a-z.]+)"`)
-	made := synthesize(t, "bucket")
+	made := synthesize(t, "cloudfront") // which has all
 	filters := made.of("AWS::Logs::MetricFilter")
 	if len(filters) == 0 {
 		t.Fatal("no metric filters")
@@ -179,7 +179,7 @@ func TestEveryAlarmHasARemedy(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	made := synthesize(t, "bucket")
+	made := synthesize(t, "cloudfront")
 	for _, id := range made.of("AWS::CloudWatch::Alarm") {
 		_, anchor, _ := strings.Cut(text(made.Resources[id].Properties["AlarmDescription"]), "docs/aws.md#alarm-")
 		if anchor == "" || !strings.Contains(string(docs), "\n### Alarm "+anchor+"\n") {

@@ -27,6 +27,7 @@ type file struct {
 	Hosting   hostingFile    `json:"hosting"             yaml:"hosting"`
 	Clusters  directoryFile  `json:"clusters"            yaml:"clusters"`
 	Retention *time.Duration `json:"retention,omitempty" yaml:"retention"`
+	Mirrors   []string       `json:"mirrors,omitempty"   yaml:"mirrors"`
 	Roles     []roleFile     `json:"roles,omitempty"     yaml:"roles"`
 	Webhook   string         `json:"webhook,omitempty"   yaml:"webhook"`
 	Queue     *bool          `json:"queue,omitempty"     yaml:"queue"`
@@ -115,6 +116,9 @@ func loadFS(fsys fs.FS, name string) (Stack, error) {
 		return Stack{}, err
 	}
 	if s.Hosting, err = r.hosting(s); err != nil {
+		return Stack{}, err
+	}
+	if s.Mirrors, err = r.mirrors(s.Hosting.URL); err != nil {
 		return Stack{}, err
 	}
 	if s.Clusters, s.files, err = r.clusters(fsys, s); err != nil {

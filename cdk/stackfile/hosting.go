@@ -83,11 +83,29 @@ func (r reader) existing(base string) (Hosting, error) {
 	if line := r.publisherOnly(); line != nil {
 		return Hosting{}, r.Errorf(line, "%v has no effect where hosting is existing, which makes identity providers and roles only: take it out", line[0])
 	}
-	u, err := url.Parse(base)
-	if err != nil || u.Scheme != "https" || !domain.MatchString(u.Host) || base != strings.ToLower(base) || u.User != nil || u.RawQuery != "" || u.Fragment != "" || strings.HasSuffix(base, "/") {
+	if !isBase(base) {
 		return Hosting{}, r.Errorf([]any{"hosting", "existing"}, "issuer host %q: want https://HOST or https://HOST/PATH in lower case, without a port and a trailing slash; the clusters' IDs are added to it", base)
 	}
 	return Hosting{URL: base, Existing: true}, nil
+}
+
+// isBase reports whether clusters' IDs can be added to a URL.
+func isBase(base string) bool {
+	u, err := url.Parse(base)
+	return err == nil && u.Scheme == "https" && domain.MatchString(u.Host) && base == strings.ToLower(base) && u.User == nil && u.RawQuery == "" && u.Fragment == "" && !strings.HasSuffix(base, "/")
+}
+
+// mirrors are where the documents of other publishers are, each once and none of them this one's.
+func (r reader) mirrors(own string) ([]string, error) {
+	for i, mirror := range r.Mirrors {
+		switch {
+		case !isBase(mirror):
+			return nil, r.Errorf([]any{"mirrors", i}, "mirror %q: want https://HOST or https://HOST/PATH in lower case, without a port and a trailing slash; the clusters' IDs are added to it", mirror)
+		case mirror == own, slices.Contains(r.Mirrors[:i], mirror):
+			return nil, r.Errorf([]any{"mirrors", i}, "mirror %q is listed already, or is this stack's own host: list each of the other publishers once", mirror)
+		}
+	}
+	return r.Mirrors, nil
 }
 
 // publisherOnly is the first field that is given though there is no publisher to follow it; nil if there is none.
@@ -97,6 +115,7 @@ func (r reader) publisherOnly() []any {
 		given bool
 	}{
 		{"retention", r.Retention != nil},
+		{"mirrors", r.Mirrors != nil},
 		{"webhook", r.Webhook != ""},
 		{"queue", r.Queue != nil},
 		{"alarms", r.Alarms != alarmsFile{}},

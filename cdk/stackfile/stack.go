@@ -37,6 +37,7 @@ type Stack struct {
 	Hosting               Hosting
 	Clusters              []Cluster
 	Retention             time.Duration // of a key that left
+	Mirrors               []string      // base URLs of other publishers of the same issuers, without the clusters' paths
 	Roles                 []Role
 	Webhook               Webhook
 	Queue                 bool
@@ -97,10 +98,15 @@ func (s Stack) Package() map[string][]byte {
 		Path      string   `yaml:"path"`
 		Clusters  []string `yaml:"clusters,flow"`
 		Retention string   `yaml:"retention"`
+		Mirrors   []string `yaml:"mirrors,flow,omitempty"`
 	}
 	var issuers []issuer
 	for _, c := range s.Clusters {
-		issuers = append(issuers, issuer{URL: c.Issuer, Path: c.ID, Clusters: []string{c.ID}, Retention: s.Retention.String()})
+		made := issuer{URL: c.Issuer, Path: c.ID, Clusters: []string{c.ID}, Retention: s.Retention.String()}
+		for _, mirror := range s.Mirrors {
+			made.Mirrors = append(made.Mirrors, mirror+"/"+c.ID)
+		}
+		issuers = append(issuers, made)
 	}
 	text, err := yaml.Marshal(map[string]any{
 		"apiVersion": settings.APIVersion, "kind": "Publisher", "name": s.PublisherName(),

@@ -128,6 +128,9 @@ func TestBad(t *testing.T) {
 		{"log days", "dashboard: true", "logs: {retentionDays: 42}", "CloudWatch Logs knows"},
 		{"concurrency", "dashboard: true", "reservedConcurrency: 1", "want 5 or more"},
 		{"retention", "dashboard: true", "retention: -1h", "longer than the longest token"},
+		{"mirror with a slash", "dashboard: true", "mirrors: [https://m.example.com/]", "stack.yaml:19: invalid settings: mirror"},
+		{"mirror twice", "dashboard: true", "mirrors: [https://m.example.com, https://m.example.com]", "is listed already"},
+		{"mirror of itself", "dashboard: true", "mirrors: [https://oidc-111122223333-eu-central-1-an.s3.eu-central-1.amazonaws.com]", "this stack's own host"},
 		{"kind", "kind: AWSStack", "kind: Stack", `kind is "Stack", want "AWSStack"`},
 	})
 }
@@ -142,6 +145,7 @@ func TestBadExisting(t *testing.T) {
 		{"plain text", "https://oidc.example.com", "http://oidc.example.com", "want https://HOST"},
 		{"what IAM does not take", "https://oidc.example.com", "https://oidc.example.com/" + strings.Repeat("a", 230), "IAM takes 255"},
 		{"retention", "roles:", "retention: 48h\nroles:", "stack.yaml:8: invalid settings: retention has no effect"},
+		{"mirrors", "roles:", "mirrors: [https://m.example.com]\nroles:", "mirrors has no effect"},
 		{"webhook", "roles:", "webhook: httpAPI\nroles:", "webhook has no effect"},
 		{"queue", "roles:", "queue: true\nroles:", "queue has no effect"},
 		{"alarms", "roles:", "alarms: {email: oncall@example.com}\nroles:", "alarms has no effect"},
