@@ -19,10 +19,13 @@ var azureGuards = []guard{
 		{"shared keys", "azure/storage.tf", "shared_access_key_enabled        = false", "shared_access_key_enabled        = true"},
 		{"local users", "azure/storage.tf", "local_user_enabled               = false", "local_user_enabled               = true"},
 		{"plain text", "azure/storage.tf", "https_traffic_only_enabled       = true", "https_traffic_only_enabled       = false"},
-		{"a deploy with a password", "azure/function.tf", "webdeploy_publish_basic_authentication_enabled = false", "webdeploy_publish_basic_authentication_enabled = true"},
-		{"the package by a key", "azure/function.tf", `"UserAssignedIdentity"`, `"StorageAccountConnectionString"`},
+		{"a deploy with a password", "azure/function.tf", "allow = false", "allow = true"},
+		{"a deploy by FTP", "azure/function.tf", `["scm", "ftp"]`, `["scm"]`},
+		{"the package by a key", "azure/function.tf", `type = "UserAssignedIdentity", userAssignedIdentityResourceId`, `type = "StorageAccountConnectionString", userAssignedIdentityResourceId`},
 		{"a key in the settings", "azure/function.tf", "AzureWebJobsStorage__credential", "AzureWebJobsStorage"},
-		{"plain http", "azure/function.tf", "https_only                                     = true", "https_only                                     = false"},
+		{"plain http to the function", "azure/function.tf", "httpsOnly    = true", "httpsOnly    = false"},
+		{"the provider's own resource", "azure/function.tf", `resource "terraform_data" "program"`, "resource \"azurerm_function_app_flex_consumption\" \"more\" {}\n\nresource \"terraform_data\" \"program\""},
+		{"a shell reads names", "azure/function.tf", `--name \"$NAME\"`, `--name ${var.name}`},
 	}},
 	{name: "Azure: the publisher's rights are written out, and none deletes", check: azureRights, red: []spoil{
 		{"it deletes", "azure/storage.tf", `"Microsoft.Storage/storageAccounts/blobServices/containers/blobs/write",`, `"Microsoft.Storage/storageAccounts/blobServices/containers/blobs/write", "Microsoft.Storage/storageAccounts/blobServices/containers/blobs/delete",`},
@@ -109,20 +112,25 @@ func azureNoKeys(c configuration) error {
 			}
 		}
 	}
-	function, err := c.resource("azure", "azurerm_function_app_flex_consumption", "function")
+	if function, err := c.resources("azurerm_function_app_flex_consumption"); err != nil || len(function) > 0 {
+		return fmt.Errorf("the provider's resource for the function writes a key of its own: %w", errors.Join(err))
+	}
+	text := strings.Join(strings.Fields(c["azure/function.tf"]), " ")
+	for _, part := range []string{
+		`httpsOnly = true`, `minTlsVersion = "1.2"`, `ftpsState = "Disabled"`, `AzureWebJobsStorage__credential = "managedidentity"`,
+		`authentication = { type = "UserAssignedIdentity", userAssignedIdentityResourceId = azurerm_user_assigned_identity.publisher.id }`,
+		`[for door in ["scm", "ftp"] : { type = "Microsoft.Web/sites/basicPublishingCredentialsPolicies"`, `properties = { allow = false }`,
+	} {
+		if !strings.Contains(text, part) {
+			return fmt.Errorf("the function lacks %s", part)
+		}
+	}
+	program, err := c.resource("azure", "terraform_data", "program")
 	if err != nil {
 		return err
 	}
-	for at, want := range map[string]string{
-		"https_only": "true", "webdeploy_publish_basic_authentication_enabled": "false", "storage_authentication_type": `"UserAssignedIdentity"`,
-		"storage_access_key": "", "site_config.minimum_tls_version": `"1.2"`,
-	} {
-		if got := function.source(at); got != want {
-			return fmt.Errorf("the function's %s is %q, want %q", at, got, want)
-		}
-	}
-	if !strings.Contains(function.source("app_settings"), `AzureWebJobsStorage__credential = "managedidentity"`) {
-		return errors.New("the host does not log in to its storage by identity")
+	if command := program.source("provisioner.command"); strings.Contains(command, "${") {
+		return fmt.Errorf("a shell reads %s", command)
 	}
 	return nil
 }
@@ -251,9 +259,9 @@ func azureTrust(c configuration) error {
 
 func azureLimits(c configuration) error {
 	for at, want := range map[[3]string]string{
-		{"azure/trust", "azurerm_user_assigned_identity", "workload"}:  "length(local.members[each.key]) <= 20",
-		{"azure", "azurerm_role_assignment", "documents"}:              "max(length(local.may_write_documents), length(local.may_write_states), length(local.may_add_records)) <= 8192",
-		{"azure", "azurerm_function_app_flex_consumption", "function"}: "local.operable || (var.operator_tenant_id == null && var.operator_audience == null && length(var.operators) == 0)",
+		{"azure/trust", "azurerm_user_assigned_identity", "workload"}:       "length(local.members[each.key]) <= 20",
+		{"azure", "azurerm_role_assignment", "documents"}:                   "max(length(local.may_write_documents), length(local.may_write_states), length(local.may_add_records)) <= 8192",
+		{"azure", "azurerm_resource_group_template_deployment", "function"}: "local.operable || (var.operator_tenant_id == null && var.operator_audience == null && length(var.operators) == 0)",
 	} {
 		limited, err := c.resource(at[0], at[1], at[2])
 		if err != nil {

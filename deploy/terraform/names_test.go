@@ -45,7 +45,7 @@ func goText(t *testing.T, folders ...string) string {
 }
 
 // The names that the platform reads, or the Functions host, and our code does not.
-var ofThePlatform = regexp.MustCompile(`^(AzureWebJobsStorage__[a-zA-Z]+|AzureWebJobs\.[a-z]+\.Disabled|SNAPSHOTS_STORAGE__[a-zA-Z]+|FUNCTIONS_REQUEST_BODY_SIZE_LIMIT)$`)
+var ofThePlatform = regexp.MustCompile(`^(AzureWebJobsStorage__[a-zA-Z]+|AzureWebJobs\.[a-z]+\.Disabled|SNAPSHOTS_STORAGE__[a-zA-Z]+|FUNCTIONS_REQUEST_BODY_SIZE_LIMIT|APPLICATIONINSIGHTS_CONNECTION_STRING)$`)
 
 // What a platform sets by itself, or only a developer.
 var givenAnyway = []string{"PORT", "LOCAL_ONLY", "K_SERVICE", "IDENTITY_ENDPOINT", "FUNCTIONS_CUSTOMHANDLER_PORT", "AZURE_AUTHORITY_HOST"}
@@ -95,12 +95,21 @@ func (c configuration) serviceEnvironment(t *testing.T) []string {
 
 func (c configuration) appSettings(t *testing.T) []string {
 	t.Helper()
-	function, err := c.resource("azure", "azurerm_function_app_flex_consumption", "function")
+	locals, err := c.blocks("azure", "locals")
 	if err != nil {
 		t.Fatal(err)
 	}
+	var settings hclsyntax.Expression
+	for _, b := range locals {
+		if found := b.find("app_settings"); found != nil {
+			settings = found
+		}
+	}
+	if settings == nil {
+		t.Fatal("azure has no local app_settings")
+	}
 	var names []string
-	hclsyntax.VisitAll(function.find("app_settings"), func(node hclsyntax.Node) hcl.Diagnostics { //nolint:errcheck // visiting does not fail
+	hclsyntax.VisitAll(settings, func(node hclsyntax.Node) hcl.Diagnostics { //nolint:errcheck // visiting does not fail
 		if object, ok := node.(*hclsyntax.ObjectConsExpr); ok {
 			for _, item := range object.Items {
 				if key, diagnostics := item.KeyExpr.Value(nil); !diagnostics.HasErrors() {

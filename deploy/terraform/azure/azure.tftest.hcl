@@ -47,9 +47,10 @@ mock_provider "azurerm" {
     }
   }
 
-  mock_resource "azurerm_function_app_flex_consumption" {
+  mock_resource "azurerm_resource_group_template_deployment" {
     defaults = {
-      default_hostname = "prod.azurewebsites.net"
+      id             = "/subscriptions/00000000-0000-0000-0000-000000000000/resourceGroups/group/providers/Microsoft.Resources/deployments/function"
+      output_content = "{\"host\": {\"type\": \"String\", \"value\": \"prod.azurewebsites.net\"}}"
     }
   }
 }
@@ -90,12 +91,12 @@ run "container" {
   }
 
   assert {
-    condition     = azurerm_function_app_flex_consumption.function.app_settings["DOCUMENTS_BUCKET"] == "https://prodoidc.blob.core.windows.net/documents" && azurerm_function_app_flex_consumption.function.app_settings["PRIVATE_BUCKET"] == "https://prodoidcpriv.blob.core.windows.net/private"
-    error_message = jsonencode(azurerm_function_app_flex_consumption.function.app_settings)
+    condition     = local.app_settings["DOCUMENTS_BUCKET"] == "https://prodoidc.blob.core.windows.net/documents" && local.app_settings["PRIVATE_BUCKET"] == "https://prodoidcpriv.blob.core.windows.net/private"
+    error_message = "Other settings: ${join(", ", keys(local.app_settings))}"
   }
 
   assert {
-    condition     = azurerm_function_app_flex_consumption.function.app_settings["AzureWebJobs.operate.Disabled"] == "true" && !contains(keys(azurerm_function_app_flex_consumption.function.app_settings), "OPERATORS") && output.operate_url == null
+    condition     = local.app_settings["AzureWebJobs.operate.Disabled"] == "true" && !contains(keys(local.app_settings), "OPERATORS") && output.operate_url == null
     error_message = "The operator's door is open, and nobody asked for it."
   }
 
@@ -115,6 +116,40 @@ run "container" {
   }
 }
 
+run "program" {
+  command = plan
+
+  assert {
+    condition     = [for resource in jsondecode(azurerm_resource_group_template_deployment.function.template_content).resources : resource.properties.allow if resource.type != "Microsoft.Web/sites"] == [false, false]
+    error_message = "Somebody may deploy with a password."
+  }
+
+  assert {
+    condition = { for setting in jsondecode(azurerm_resource_group_template_deployment.function.template_content).resources[0].properties.siteConfig.appSettings : setting.name => setting.value } == local.app_settings && (
+      jsondecode(azurerm_resource_group_template_deployment.function.template_content).resources[0].properties.functionAppConfig.runtime == { name = "custom", version = "1.0" }
+    )
+    error_message = "The function is deployed with other settings."
+  }
+
+  assert {
+    condition     = length(terraform_data.program) == 1
+    error_message = "The program is not deployed."
+  }
+}
+
+run "a_pipeline_deploys" {
+  command = plan
+
+  variables {
+    package = null
+  }
+
+  assert {
+    condition     = length(terraform_data.program) == 0
+    error_message = "The program is deployed twice."
+  }
+}
+
 run "website" {
   command = plan
 
@@ -123,7 +158,7 @@ run "website" {
   }
 
   assert {
-    condition     = output.issuers["prod-eu1"] == "https://account.z1.web.core.windows.net/prod-eu1" && azurerm_function_app_flex_consumption.function.app_settings["DOCUMENTS_BUCKET"] == "https://prodoidc.blob.core.windows.net/$web"
+    condition     = output.issuers["prod-eu1"] == "https://account.z1.web.core.windows.net/prod-eu1" && local.app_settings["DOCUMENTS_BUCKET"] == "https://prodoidc.blob.core.windows.net/$web"
     error_message = jsonencode(output.issuers)
   }
 
@@ -141,7 +176,7 @@ run "no_queue" {
   }
 
   assert {
-    condition     = length(azurerm_user_assigned_identity.exporter) == 0 && length(azurerm_role_assignment.exporter) == 0 && azurerm_function_app_flex_consumption.function.app_settings["AzureWebJobs.queue.Disabled"] == "true"
+    condition     = length(azurerm_user_assigned_identity.exporter) == 0 && length(azurerm_role_assignment.exporter) == 0 && local.app_settings["AzureWebJobs.queue.Disabled"] == "true"
     error_message = "Exporters may send to a queue that nobody reads."
   }
 }
@@ -156,8 +191,8 @@ run "operators" {
   }
 
   assert {
-    condition     = azurerm_function_app_flex_consumption.function.app_settings["OPERATORS"] == "77777777-7777-7777-7777-777777777777,88888888-8888-8888-8888-888888888888" && azurerm_function_app_flex_consumption.function.app_settings["AzureWebJobs.operate.Disabled"] == "false" && output.operate_url == "https://prod.azurewebsites.net/v1/operate"
-    error_message = jsonencode(azurerm_function_app_flex_consumption.function.app_settings)
+    condition     = local.app_settings["OPERATORS"] == "77777777-7777-7777-7777-777777777777,88888888-8888-8888-8888-888888888888" && local.app_settings["AzureWebJobs.operate.Disabled"] == "false" && output.operate_url == "https://prod.azurewebsites.net/v1/operate"
+    error_message = "Other settings: ${join(", ", keys(local.app_settings))}"
   }
 }
 
@@ -168,7 +203,7 @@ run "half_an_operator" {
     operator_tenant_id = "55555555-5555-5555-5555-555555555555"
   }
 
-  expect_failures = [azurerm_function_app_flex_consumption.function]
+  expect_failures = [azurerm_resource_group_template_deployment.function]
 }
 
 run "an_operator_by_name" {

@@ -18,39 +18,25 @@ resource "azurerm_role_assignment" "host" {
   description          = "the Functions host keeps its locks and the package"
 }
 
-resource "azurerm_function_app_flex_consumption" "function" {
-  resource_group_name                            = var.resource_group_name
-  location                                       = var.location
-  name                                           = var.name
-  service_plan_id                                = azurerm_service_plan.function.id
-  https_only                                     = true
-  webdeploy_publish_basic_authentication_enabled = false
-  storage_container_type                         = "blobContainer"
-  storage_container_endpoint                     = "${azurerm_storage_account.host.primary_blob_endpoint}${azurerm_storage_container.deployments.name}"
-  storage_authentication_type                    = "UserAssignedIdentity"
-  storage_user_assigned_identity_id              = azurerm_user_assigned_identity.publisher.id
-  runtime_name                                   = "custom"
-  runtime_version                                = "1.0"
-  instance_memory_in_mb                          = 512
-  maximum_instance_count                         = var.max_instances
-  zip_deploy_file                                = var.package
-  tags                                           = var.tags
+locals {
+  operable = var.operator_tenant_id != null && var.operator_audience != null && length(var.operators) > 0
 
   app_settings = merge(
     {
-      DOCUMENTS_BUCKET                   = "https://${var.account}.blob.core.windows.net/${local.container}"
-      PRIVATE_BUCKET                     = "https://${var.account}priv.blob.core.windows.net/${azurerm_storage_container.private.name}"
-      AZURE_CLIENT_ID                    = azurerm_user_assigned_identity.publisher.client_id
-      AzureWebJobsStorage__accountName   = azurerm_storage_account.host.name
-      AzureWebJobsStorage__credential    = "managedidentity"
-      AzureWebJobsStorage__clientId      = azurerm_user_assigned_identity.publisher.client_id
-      SNAPSHOTS_QUEUE                    = local.queue
-      SNAPSHOTS_STORAGE__queueServiceUri = trimsuffix(azurerm_storage_account.host.primary_queue_endpoint, "/")
-      SNAPSHOTS_STORAGE__credential      = "managedidentity"
-      SNAPSHOTS_STORAGE__clientId        = azurerm_user_assigned_identity.publisher.client_id
-      FUNCTIONS_REQUEST_BODY_SIZE_LIMIT  = "131072" # a snapshot has 45 KiB at most, and the host would take 100 MB
-      "AzureWebJobs.queue.Disabled"      = tostring(!var.queue)
-      "AzureWebJobs.operate.Disabled"    = tostring(!local.operable)
+      DOCUMENTS_BUCKET                      = "https://${var.account}.blob.core.windows.net/${local.container}"
+      PRIVATE_BUCKET                        = "https://${var.account}priv.blob.core.windows.net/${azurerm_storage_container.private.name}"
+      AZURE_CLIENT_ID                       = azurerm_user_assigned_identity.publisher.client_id
+      APPLICATIONINSIGHTS_CONNECTION_STRING = azurerm_application_insights.function.connection_string
+      AzureWebJobsStorage__accountName      = azurerm_storage_account.host.name
+      AzureWebJobsStorage__credential       = "managedidentity"
+      AzureWebJobsStorage__clientId         = azurerm_user_assigned_identity.publisher.client_id
+      SNAPSHOTS_QUEUE                       = local.queue
+      SNAPSHOTS_STORAGE__queueServiceUri    = trimsuffix(azurerm_storage_account.host.primary_queue_endpoint, "/")
+      SNAPSHOTS_STORAGE__credential         = "managedidentity"
+      SNAPSHOTS_STORAGE__clientId           = azurerm_user_assigned_identity.publisher.client_id
+      FUNCTIONS_REQUEST_BODY_SIZE_LIMIT     = "131072" # a snapshot has 45 KiB at most, and the host would take 100 MB
+      "AzureWebJobs.queue.Disabled"         = tostring(!var.queue)
+      "AzureWebJobs.operate.Disabled"       = tostring(!local.operable)
     },
     local.operable ? {
       OPERATOR_TENANT_ID = var.operator_tenant_id
@@ -59,16 +45,55 @@ resource "azurerm_function_app_flex_consumption" "function" {
     } : {},
   )
 
-  site_config {
-    application_insights_connection_string = azurerm_application_insights.function.connection_string
-    minimum_tls_version                    = "1.2"
-    http2_enabled                          = true
+  app = {
+    type       = "Microsoft.Web/sites"
+    apiVersion = "2024-04-01"
+    name       = var.name
+    location   = var.location
+    kind       = "functionapp,linux"
+    tags       = var.tags
+    identity   = { type = "UserAssigned", userAssignedIdentities = { (azurerm_user_assigned_identity.publisher.id) = {} } }
+    properties = {
+      serverFarmId = azurerm_service_plan.function.id
+      httpsOnly    = true
+      functionAppConfig = {
+        deployment = { storage = {
+          type           = "blobContainer"
+          value          = "${azurerm_storage_account.host.primary_blob_endpoint}${azurerm_storage_container.deployments.name}"
+          authentication = { type = "UserAssignedIdentity", userAssignedIdentityResourceId = azurerm_user_assigned_identity.publisher.id }
+        } }
+        scaleAndConcurrency = { maximumInstanceCount = var.max_instances, instanceMemoryMB = 512 }
+        runtime             = { name = "custom", version = "1.0" }
+      }
+      siteConfig = {
+        minTlsVersion = "1.2"
+        ftpsState     = "Disabled"
+        appSettings   = [for name in sort(keys(local.app_settings)) : { name = name, value = local.app_settings[name] }]
+      }
+    }
   }
+}
 
-  identity {
-    type         = "UserAssigned"
-    identity_ids = [azurerm_user_assigned_identity.publisher.id]
-  }
+# As a template, because the provider's own resource for this plan writes a connection string with an empty key into AzureWebJobsStorage, which the host
+# then tries to use, and wants a password to deploy.
+resource "azurerm_resource_group_template_deployment" "function" {
+  resource_group_name = var.resource_group_name
+  name                = "${var.name}-function"
+  deployment_mode     = "Incremental"
+  tags                = var.tags
+
+  template_content = jsonencode({
+    "$schema"      = "https://schema.management.azure.com/schemas/2019-04-01/deploymentTemplate.json#"
+    contentVersion = "1.0.0.0"
+    resources = concat([local.app], [for door in ["scm", "ftp"] : {
+      type       = "Microsoft.Web/sites/basicPublishingCredentialsPolicies"
+      apiVersion = "2024-04-01"
+      name       = "${var.name}/${door}"
+      properties = { allow = false } # nobody deploys with a password
+      dependsOn  = ["[resourceId('Microsoft.Web/sites', '${var.name}')]"]
+    }])
+    outputs = { host = { type = "string", value = "[reference(resourceId('Microsoft.Web/sites', '${var.name}'), '2024-04-01').defaultHostName]" } }
+  })
 
   lifecycle {
     precondition {
@@ -87,6 +112,22 @@ resource "azurerm_function_app_flex_consumption" "function" {
   ]
 }
 
-locals {
-  operable = var.operator_tenant_id != null && var.operator_audience != null && length(var.operators) > 0
+# The program itself, by the command line, which logs in as whoever applies this. Names come by the environment, so that no shell reads them.
+resource "terraform_data" "program" {
+  count = var.package == null ? 0 : 1
+
+  triggers_replace = [var.package, azurerm_resource_group_template_deployment.function.id]
+
+  provisioner "local-exec" {
+    command = "az functionapp deployment source config-zip --subscription \"$SUBSCRIPTION\" --resource-group \"$GROUP\" --name \"$NAME\" --src \"$PACKAGE\" --output none"
+
+    environment = {
+      SUBSCRIPTION = split("/", azurerm_service_plan.function.id)[2]
+      GROUP        = var.resource_group_name
+      NAME         = var.name
+      PACKAGE      = var.package
+    }
+  }
+
+  depends_on = [azurerm_resource_group_template_deployment.function]
 }

@@ -17,7 +17,7 @@ output "exporters" {
     destinations = [merge(
       {
         publisher = local.publisher
-        webhook   = { url = "https://${azurerm_function_app_flex_consumption.function.default_hostname}/v1/snapshots" }
+        webhook   = { url = "https://${jsondecode(azurerm_resource_group_template_deployment.function.output_content).host.value}/v1/snapshots" }
       },
       var.queue ? { storageQueue = {
         url      = "${trimsuffix(azurerm_storage_account.host.primary_queue_endpoint, "/")}/${local.queue}"
@@ -35,7 +35,7 @@ output "identities" {
 
 output "operate_url" {
   description = "The operator's door; null if it is shut."
-  value       = local.operable ? "https://${azurerm_function_app_flex_consumption.function.default_hostname}/v1/operate" : null
+  value       = local.operable ? "https://${jsondecode(azurerm_resource_group_template_deployment.function.output_content).host.value}/v1/operate" : null
 }
 
 output "application_insights" {

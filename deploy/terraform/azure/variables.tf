@@ -51,9 +51,8 @@ variable "clusters_directory" {
 }
 
 variable "package" {
-  description = "Path of the function's zip with its settings in it: output path of module azure/package, or one that a pipeline made. A changed package needs a changed name."
+  description = "Path of the function's zip with its settings in it: output path of module azure/package, or one that a pipeline made. A changed package needs a changed name. It is deployed with `az`; null for a pipeline that deploys it by itself."
   type        = string
-  nullable    = false
 }
 
 variable "hosting" {
