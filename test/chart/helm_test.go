@@ -3,6 +3,7 @@ package chart_test
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -67,7 +68,7 @@ func parse(t testing.TB, text string) manifests {
 	for {
 		object := &unstructured.Unstructured{}
 		switch err := decoder.Decode(object); {
-		case err == io.EOF:
+		case errors.Is(err, io.EOF):
 			return all
 		case err != nil:
 			t.Fatalf("%v\n%s", err, text)

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"maps"
@@ -42,12 +43,15 @@ func TestInstalled(t *testing.T) {
 		w.answers(r, "/healthz", "/readyz")
 	}
 	w.publisherAnswers()
+	w.alertsAreAboutMetrics(replicas[0])
+	w.takesExamples()
 	w.rotate(set, replicas)
 	w.rightsAreUsed(set.Namespace)
 	w.helmTest()
 	w.attempts(replicas)
 	w.everyRightIsNeeded(set)
 	w.withoutPolicies(replicas)
+	w.uninstall()
 }
 
 // answers asks what the probes of the Deployment ask.
@@ -181,7 +185,7 @@ func (w *world) audit() []request {
 		for {
 			var r request
 			err := decoder.Decode(&r)
-			if err == io.EOF || err == io.ErrUnexpectedEOF {
+			if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
 				break // the last line may be half written
 			}
 			if err != nil {

@@ -72,6 +72,17 @@ func TestRefusals(t *testing.T) {
 	}
 }
 
+// ValidatingAdmissionPolicy is what the oldest version is the first with.
+func TestOldKubernetes(t *testing.T) {
+	t.Parallel()
+	for version, want := range map[string]bool{"v1.29.14": false, "v1.30.0": true, "v1.30.4+k3s1": true, "v1.33.2-gke.100": true, "v1.37.0": true} {
+		_, problems, err := tool(t, "helm", "template", "release", folder, "--namespace", namespace, "--values", folder+"/examples/webhook.yaml", "--kube-version", version)
+		if (err == nil) != want || !want && !strings.Contains(problems, "requires kubeVersion: >=1.30.0-0") {
+			t.Errorf("%s: %v %s", version, err, problems)
+		}
+	}
+}
+
 // good is the least that is taken, and more.
 func good(more ...string) []string {
 	return append([]string{

@@ -16,13 +16,9 @@ type Swagger struct {
 
 // ReadSwagger finds the description beside the source of the API server that the tests build.
 func ReadSwagger() (Swagger, error) {
-	module, err := nestedModule("test/kube/binaries")
+	folder, err := moduleFolder("test/kube/binaries", "k8s.io/kubernetes")
 	if err != nil {
 		return Swagger{}, err
-	}
-	folder, err := goTool(module, "list", "-m", "-f", "{{.Dir}}", "k8s.io/kubernetes")
-	if err != nil {
-		return Swagger{}, fmt.Errorf("find Kubernetes' source: %w", err)
 	}
 	data, err := os.ReadFile(filepath.Join(folder, "api", "openapi-spec", "swagger.json"))
 	if err != nil {
@@ -30,6 +26,33 @@ func ReadSwagger() (Swagger, error) {
 	}
 	var s Swagger
 	return s, json.Unmarshal(data, &s)
+}
+
+// OperatorResources are the files in which the Prometheus operator defines its kinds.
+func OperatorResources() ([]string, error) {
+	folder, err := moduleFolder("test/chart/crds", "github.com/prometheus-operator/prometheus-operator")
+	if err != nil {
+		return nil, err
+	}
+	var files []string
+	for _, kind := range []string{"podmonitors", "servicemonitors", "prometheusrules"} {
+		files = append(files, filepath.Join(folder, "example", "prometheus-operator-crd", "monitoring.coreos.com_"+kind+".yaml"))
+	}
+	return files, nil
+}
+
+// moduleFolder is where the source is of a module that a nested one needs.
+func moduleFolder(nested, module string) (string, error) {
+	at, err := nestedModule(nested)
+	if err != nil {
+		return "", err
+	}
+	answer, err := goTool(at, "mod", "download", "-json", module)
+	if err != nil {
+		return "", fmt.Errorf("fetch the source of %s: %w", module, err)
+	}
+	var found struct{ Dir string }
+	return found.Dir, json.Unmarshal([]byte(answer), &found)
 }
 
 // Write makes the JSON Schema of one kind in a folder, under the name kubeconform looks for. It is strict: what Kubernetes does not know is

@@ -82,14 +82,16 @@ func (p *Pod) start(ctx context.Context, described *core.Pod) error {
 		return err
 	}
 	container := p.spec.Containers[0]
+	if len(container.Command) > 0 {
+		return errors.New("a command instead of the image's entry point: there is no image")
+	}
 	environment, err := p.environment(ctx, described, container)
 	if err != nil {
 		return err
 	}
-	s := sandbox{Root: p.root, Argv: append(append([]string{"/entrypoint"}, container.Command...), container.Args...), Environment: environment,
-		Ports: map[string]int{}, Routes: map[string]string{}}
-	if len(container.Command) > 0 {
-		return errors.New("a command instead of the image's entry point: there is no image")
+	s := sandbox{
+		Root: p.root, Argv: append([]string{"/entrypoint"}, container.Args...), Environment: environment,
+		Ports: map[string]int{}, Routes: map[string]string{},
 	}
 	for _, port := range container.Ports {
 		s.Ports[p.socket(port.Name)] = int(port.ContainerPort)
@@ -172,7 +174,7 @@ func (p *Pod) Output(t testing.TB) string {
 func (p *Pod) remove() {
 	_ = filepath.WalkDir(p.sockets, func(path string, d os.DirEntry, err error) error {
 		if err == nil && d.IsDir() {
-			return os.Chmod(path, 0o700) //nolint:gosec // a folder, about to go
+			return os.Chmod(path, 0o700)
 		}
 		return err
 	})

@@ -125,14 +125,14 @@ func (s sandbox) connect() error {
 		}
 	}
 	for address, socket := range s.Routes {
-		listener, err := net.Listen("tcp", address) //nolint:noctx // as long as the process
+		listener, err := net.Listen("tcp", address)
 		if err != nil {
 			return err
 		}
 		go relay(context.Background(), listener, func(ctx context.Context) (net.Conn, error) { return (&net.Dialer{}).DialContext(ctx, "unix", socket) })
 	}
 	for socket, port := range s.Ports {
-		listener, err := net.Listen("unix", socket) //nolint:noctx // the same
+		listener, err := net.Listen("unix", socket)
 		if err != nil {
 			return err
 		}

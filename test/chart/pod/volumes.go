@@ -17,7 +17,7 @@ import (
 
 // fill makes the root folder: the program, the hosts' names and what is mounted. Nothing but volumes can be written to.
 func (p *Pod) fill(ctx context.Context) error {
-	if err := os.MkdirAll(filepath.Join(p.root, "etc"), 0o755); err != nil { //nolint:gosec // the program's user reads it
+	if err := os.MkdirAll(filepath.Join(p.root, "etc"), 0o755); err != nil {
 		return err
 	}
 	if err := copyProgram(p.machine.Entrypoint, filepath.Join(p.root, "entrypoint")); err != nil {
@@ -27,14 +27,14 @@ func (p *Pod) fill(ctx context.Context) error {
 	for name, address := range p.machine.Hosts {
 		hosts += address + " " + name + "\n"
 	}
-	if err := os.WriteFile(filepath.Join(p.root, "etc", "hosts"), []byte(hosts), 0o644); err != nil { //nolint:gosec // the same
+	if err := os.WriteFile(filepath.Join(p.root, "etc", "hosts"), []byte(hosts), 0o644); err != nil {
 		return err
 	}
 	volumes := map[string]bool{}
 	for _, mount := range p.spec.Containers[0].VolumeMounts {
 		at := filepath.Join(p.root, mount.MountPath)
 		volumes[at] = true
-		if err := os.MkdirAll(at, 0o755); err != nil { //nolint:gosec // the same
+		if err := os.MkdirAll(at, 0o755); err != nil {
 			return err
 		}
 		if err := p.mount(ctx, mount, at); err != nil {
@@ -48,7 +48,7 @@ func (p *Pod) fill(ctx context.Context) error {
 		case volumes[path]:
 			return fs.SkipDir
 		}
-		return os.Chmod(path, 0o555) //nolint:gosec // the same
+		return os.Chmod(path, 0o555)
 	})
 }
 
@@ -60,7 +60,7 @@ func copyProgram(from, to string) error {
 	if err != nil {
 		return err
 	}
-	return os.WriteFile(to, data, 0o555) //nolint:gosec // a program
+	return os.WriteFile(to, data, 0o555)
 }
 
 func (p *Pod) mount(ctx context.Context, mount core.VolumeMount, at string) error {
@@ -177,10 +177,10 @@ func (p *Pod) Renew(ctx context.Context) error {
 func write(folder string, files map[string][]byte) error {
 	for name, content := range files {
 		file := filepath.Join(folder, name)
-		if err := os.MkdirAll(filepath.Dir(file), 0o755); err != nil { //nolint:gosec // the program's user reads it
+		if err := os.MkdirAll(filepath.Dir(file), 0o755); err != nil {
 			return err
 		}
-		if err := os.WriteFile(file+".part", content, 0o444); err != nil { //nolint:gosec // the same
+		if err := os.WriteFile(file+".part", content, 0o444); err != nil {
 			return err
 		}
 		if err := os.Rename(file+".part", file); err != nil {
