@@ -101,7 +101,7 @@ func schema(t *testing.T) *jsonschema.Schema {
 	webhook.Type, webhook.Types = "object", nil
 	webhook.Properties["url"].Pattern = "^https://"
 	for kind, patterns := range map[string]map[string]*regexp.Regexp{
-		"sqs":          {"roleARN": roleARN},
+		"sqs":          nil,
 		"pubsub":       {"topic": pubsubTopic, "provider": googleProvider, "serviceAccount": googleAccount},
 		"storageQueue": {"tenantID": entraID, "clientID": entraID},
 	} {
