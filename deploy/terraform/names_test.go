@@ -1,6 +1,7 @@
 package terraform_test
 
 import (
+	"encoding/json"
 	"fmt"
 	"go/ast"
 	"go/parser"
@@ -285,4 +286,77 @@ func names(link string, alarms map[string][]string) []string {
 		keys[i] = before + strings.ToLower(key)
 	}
 	return keys
+}
+
+// The exporters' values are settings that the exporter knows, and all that a destination needs.
+func TestExporterValues(t *testing.T) {
+	t.Parallel()
+	c := load(t)
+	text, err := os.ReadFile(filepath.Join(root, "cluster-exporter/exporter/schema/exporter.schema.json"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	type schema struct {
+		Properties map[string]json.RawMessage
+		Items      json.RawMessage
+		Required   []string
+	}
+	parse := func(text json.RawMessage) (s schema) {
+		if err := json.Unmarshal(text, &s); err != nil {
+			t.Fatal(err)
+		}
+		return s
+	}
+	exporter := parse(text)
+	exporter.Required = slices.DeleteFunc(exporter.Required, func(name string) bool { return name == "apiVersion" || name == "kind" }) // the chart's
+	destination := parse(parse(exporter.Properties["destinations"]).Items)
+	for folder, queue := range map[string]string{"gcp": "pubsub", "azure": "storageQueue"} {
+		objects := c.objects(t, folder, "exporters")
+		for i, known := range []schema{exporter, destination, parse(destination.Properties["webhook"]), parse(destination.Properties[queue])} {
+			fits := func(names []string) bool {
+				return !slices.ContainsFunc(names, func(name string) bool { return known.Properties[name] == nil }) &&
+					!slices.ContainsFunc(known.Required, func(name string) bool { return !slices.Contains(names, name) })
+			}
+			if !slices.ContainsFunc(objects, fits) {
+				t.Errorf("%s: of %q none is schema %d of the exporter, which needs %q", folder, objects, i, known.Required)
+			}
+		}
+		for _, names := range objects {
+			for _, name := range names {
+				if !strings.Contains(string(text), `"`+name+`"`) {
+					t.Errorf("%s: the exporter knows no setting %s", folder, name)
+				}
+			}
+		}
+	}
+}
+
+// objects are the names of the members of every object in an output.
+func (c configuration) objects(t *testing.T, folder, output string) [][]string {
+	t.Helper()
+	outputs, err := c.blocks(folder, "output")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var all [][]string
+	for _, b := range outputs {
+		if b.Labels[0] != output {
+			continue
+		}
+		hclsyntax.VisitAll(b.find("value"), func(node hclsyntax.Node) hcl.Diagnostics { //nolint:errcheck // visiting does not fail
+			object, ok := node.(*hclsyntax.ObjectConsExpr)
+			if !ok {
+				return nil
+			}
+			var names []string
+			for _, item := range object.Items {
+				if key, diagnostics := item.KeyExpr.Value(nil); !diagnostics.HasErrors() {
+					names = append(names, key.AsString())
+				}
+			}
+			all = append(all, names)
+			return nil
+		})
+	}
+	return all
 }
