@@ -9,6 +9,7 @@ import (
 	"encoding/pem"
 	"fmt"
 	"math/big"
+	"net"
 	"time"
 )
 
@@ -42,9 +43,15 @@ func (a *authority) issue(names []string) (certificate, key []byte, err error) {
 	if err != nil {
 		return nil, nil, fmt.Errorf("make a certificate: %w", err)
 	}
-	der, err := a.sign(&x509.Certificate{
-		DNSNames: names, KeyUsage: x509.KeyUsageDigitalSignature, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
-	}, &private.PublicKey)
+	template := &x509.Certificate{KeyUsage: x509.KeyUsageDigitalSignature, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}}
+	for _, name := range names {
+		if ip := net.ParseIP(name); ip != nil {
+			template.IPAddresses = append(template.IPAddresses, ip)
+		} else {
+			template.DNSNames = append(template.DNSNames, name)
+		}
+	}
+	der, err := a.sign(template, &private.PublicKey)
 	if err != nil {
 		return nil, nil, err
 	}

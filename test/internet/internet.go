@@ -86,7 +86,7 @@ func (n *Internet) Lead(name, address string) {
 	n.led[net.JoinHostPort(name, "443")] = address
 }
 
-// Certificate is one for a service with these names, and its key, in PEM.
+// Certificate is one for a service with these names or addresses, and its key, in PEM.
 func (n *Internet) Certificate(names ...string) (certificate, key []byte) {
 	n.t.Helper()
 	certificate, key, err := n.signs.issue(names)

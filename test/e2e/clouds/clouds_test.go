@@ -1,0 +1,291 @@
+package clouds
+
+import (
+	"bytes"
+	"crypto/tls"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"net/http/httputil"
+	"net/url"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/kube-iam-assume/kube-iam-assume/shared/enrollment"
+	"github.com/kube-iam-assume/kube-iam-assume/shared/jwks"
+	"github.com/kube-iam-assume/kube-iam-assume/test/internet"
+	"github.com/kube-iam-assume/kube-iam-assume/test/kube"
+)
+
+const (
+	clusterID = "prod-eu1"
+	namespace = "kube-iam-assume"
+	account   = "cluster-exporter"
+	documents = "acme-oidc-documents"
+	private   = "acme-oidc-private"
+	patience  = time.Minute
+	jwksPath  = "/openid/v1/jwks"
+)
+
+// world has the three clouds, behind one host for what strangers reach: the documents of each below its name, and AWS's webhook.
+type world struct {
+	*testing.T
+	folder   string
+	network  *internet.Internet // for what has its real name
+	front    *httptest.Server
+	mux      *http.ServeMux
+	stranger *http.Client
+	sites    map[string]*site
+}
+
+// site is one cloud.
+type site struct {
+	publisher   string
+	destination map[string]any // of the exporter
+	said        func() string  // the function's log
+	reconcile   func() error
+}
+
+var clouds = []string{"aws", "gcp", "azure"} // the first has the issuer's URL
+
+func newWorld(t *testing.T) *world {
+	t.Helper()
+	w := &world{T: t, folder: t.TempDir(), network: internet.New(t), mux: http.NewServeMux(), sites: map[string]*site{}}
+	certificate, err := tls.X509KeyPair(w.network.Certificate("127.0.0.1"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.front = httptest.NewUnstartedServer(w.mux)
+	w.front.TLS = &tls.Config{Certificates: []tls.Certificate{certificate}, MinVersion: tls.VersionTLS12}
+	w.front.StartTLS()
+	t.Cleanup(w.front.Close)
+	w.stranger = w.network.Client()
+	t.Cleanup(func() {
+		for name, s := range w.sites {
+			if t.Failed() {
+				t.Logf("%s:\n%s", name, tail(s.said(), 20))
+			}
+		}
+	})
+	return w
+}
+
+// documentsOf is where a cloud's documents are.
+func (w *world) documentsOf(cloud string) string { return w.front.URL + "/" + cloud + "/" + clusterID }
+
+func (w *world) issuer() string { return w.documentsOf(clouds[0]) }
+
+// show leads strangers who read to a cloud's storage.
+func (w *world) show(cloud, bucketURL string, transport http.RoundTripper) {
+	w.Helper()
+	to, err := url.Parse(bucketURL)
+	if err != nil {
+		w.Fatal(err)
+	}
+	w.mux.Handle("GET /"+cloud+"/", http.StripPrefix("/"+cloud, &httputil.ReverseProxy{
+		Transport: transport, Rewrite: func(r *httputil.ProxyRequest) { r.SetURL(to) },
+	}))
+}
+
+func (w *world) write(name string, content []byte) string {
+	w.Helper()
+	path := filepath.Join(w.folder, name)
+	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+		w.Fatal(err)
+	}
+	if err := os.WriteFile(path, content, 0o600); err != nil {
+		w.Fatal(err)
+	}
+	return path
+}
+
+// build makes one of our programs.
+func (w *world) build(name, source string) string {
+	w.Helper()
+	binary := filepath.Join(w.folder, name)
+	build := exec.CommandContext(w.Context(), "go", "build", "-trimpath", "-o", binary, "github.com/kube-iam-assume/kube-iam-assume/"+source)
+	build.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := build.CombinedOutput(); err != nil {
+		w.Fatalf("build %s: %v\n%s", source, err, out)
+	}
+	return binary
+}
+
+// settings writes what stands beside a cloud's function. The first cloud is the primary, each other one a mirror of it; each knows of all.
+func (w *world) settings(cloud, folder string, key *kube.Key) {
+	w.Helper()
+	published, err := jwks.New(key.Public())
+	if err != nil {
+		w.Fatal(err)
+	}
+	enrolled := enrollment.Cluster{ID: clusterID, Generation: 1, ExporterServiceAccount: namespace + "/" + account, BootstrapKeys: jwks.Set{published}}
+	w.write(filepath.Join(folder, "clusters", clusterID+".yaml"), enrolled.Encode())
+	servedAt, mirrors := "", []string{}
+	for i, other := range clouds {
+		switch {
+		case other == cloud && i > 0:
+			servedAt = "\n  servedAt: " + w.documentsOf(cloud)
+		case other != cloud && i > 0:
+			mirrors = append(mirrors, w.documentsOf(other))
+		}
+	}
+	w.write(filepath.Join(folder, "publisher.yaml"), []byte(`apiVersion: config.kube-iam-assume.dev/v1alpha1
+kind: Publisher
+name: acme/`+cloud+`
+issuers:
+- url: `+w.issuer()+`
+  path: `+clusterID+`
+  clusters: [`+clusterID+`]
+  internal: true
+  mirrors: [`+strings.Join(mirrors, ", ")+`]`+servedAt+`
+clusters: {directory: clusters/}
+`))
+}
+
+// keys are what a stranger reads at one of the clouds; none while there is nothing to read.
+func (w *world) keys(cloud string) jwks.Set {
+	w.Helper()
+	keys, err := jwks.Parse(w.read(cloud, jwksPath))
+	if err != nil {
+		return nil
+	}
+	return keys
+}
+
+func (w *world) read(cloud, path string) []byte {
+	w.Helper()
+	response, err := w.stranger.Get(w.documentsOf(cloud) + path)
+	if err != nil {
+		w.Fatal(err)
+	}
+	defer response.Body.Close()
+	body, err := io.ReadAll(response.Body)
+	if err != nil {
+		w.Fatal(err)
+	}
+	return body
+}
+
+func (w *world) publishes(cloud string, key *kube.Key) bool {
+	_, found := w.keys(cloud).ByID(key.ID())
+	return found
+}
+
+// everywhere waits until something is so in every cloud, or in those that are named.
+func (w *world) everywhere(what string, so func(cloud string) bool, in ...string) {
+	w.Helper()
+	if len(in) == 0 {
+		in = clouds
+	}
+	for deadline := time.Now().Add(patience); ; time.Sleep(50 * time.Millisecond) {
+		left := slices.DeleteFunc(slices.Clone(in), so)
+		if len(left) == 0 {
+			return
+		}
+		if time.Now().After(deadline) {
+			w.Fatalf("not within %s: %s in %q", patience, what, left)
+		}
+	}
+}
+
+func (w *world) reconcile(in ...string) {
+	w.Helper()
+	if len(in) == 0 {
+		in = clouds
+	}
+	for _, cloud := range in {
+		if err := w.sites[cloud].reconcile(); err != nil {
+			w.Fatalf("%s: reconcile: %v", cloud, err)
+		}
+	}
+}
+
+// said is whether one line of a function's log has all of these words.
+func (w *world) said(cloud string, words ...string) bool {
+	for line := range strings.Lines(w.sites[cloud].said()) {
+		if !slices.ContainsFunc(words, func(word string) bool { return !strings.Contains(line, word) }) {
+			return true
+		}
+	}
+	return false
+}
+
+// TestThreeClouds is the whole story.
+func TestThreeClouds(t *testing.T) {
+	w := newWorld(t)
+	a, b := kube.NewKey(t, kube.RSA2048), kube.NewKey(t, kube.P256)
+	cluster := kube.Start(t, kube.Options{Issuer: w.issuer(), Keys: kube.Keys{Sign: a}})
+	cluster.InstallExporter(t, namespace, account)
+	cluster.CreateServiceAccount(t, "production", "payments")
+	aws, google, azure := w.startAWS(a), w.startGoogle(a), w.startAzure(a)
+	w.sites["aws"], w.sites["gcp"], w.sites["azure"] = aws, google.site, azure
+	w.reconcile()
+	w.everywhere("the enrolled key is published before the first snapshot", func(cloud string) bool { return w.publishes(cloud, a) })
+	kubelet := w.export(cluster)
+	w.everywhere("a snapshot is accepted", func(cloud string) bool { return w.said(cloud, "snapshot.accepted", "attested by") })
+	party := w.rely(cluster)
+
+	server := cluster.Servers[0]
+	with := func(sign *kube.Key, verify ...*kube.Key) kube.Config {
+		return kube.Config{Keys: kube.Keys{Sign: sign, Verify: verify}, Issuers: []string{w.issuer()}}
+	}
+	google.down(true)
+	server.Restart(t, with(a, a, b)) // it knows the new key
+	w.everywhere("the new key is published", func(cloud string) bool { return w.publishes(cloud, b) }, "aws", "azure")
+	w.reconcile("aws", "azure")
+	if w.publishes("gcp", b) || !w.said("aws", "mirror.differs", "/gcp/", b.ID()) || !w.said("azure", "mirror.differs", "/gcp/", b.ID()) {
+		t.Error("a mirror that was sent nothing has the key, or nobody says that it differs")
+	}
+	google.down(false)
+	w.everywhere("the new key is published", func(cloud string) bool { return w.publishes(cloud, b) })
+	server.Restart(t, with(b, a, b)) // it signs with it
+	w.wait("the new key has signed", func() bool { return party.seen(b) })
+	w.everywhere("the new key has vouched", func(cloud string) bool { return w.said(cloud, "snapshot.accepted", "attested by "+b.ID()) })
+	if err := kubelet.Renew(t.Context()); err != nil { // whoever drops a key waits for the tokens it signed
+		t.Fatal(err)
+	}
+	w.renew(cluster)
+	server.Restart(t, with(b, b)) // it has forgotten the old one
+	w.everywhere("the old key is retiring", func(cloud string) bool { return w.said(cloud, "key.retiring", a.ID()) })
+	before := party.count()
+	w.wait("tokens of both keys go on being verified", func() bool { return party.count() > before+10 })
+	party.hold()
+	w.same()
+}
+
+// same makes sure that all three have the same keys and the same discovery document, that each of them would do for a consumer, and that
+// none of them says otherwise.
+func (w *world) same() {
+	w.Helper()
+	before := map[string]int{}
+	for _, cloud := range clouds {
+		before[cloud] = len(w.sites[cloud].said())
+		if len(w.keys(cloud)) != 2 || !bytes.Equal(w.keys(cloud).Canonical(), w.keys(clouds[0]).Canonical()) {
+			w.Errorf("%s has the keys %q, %s has %q", cloud, w.keys(cloud).IDs(), clouds[0], w.keys(clouds[0]).IDs())
+		}
+		if discovery := "/.well-known/openid-configuration"; !bytes.Equal(w.read(cloud, discovery), w.read(clouds[0], discovery)) {
+			w.Errorf("%s has another discovery document", cloud)
+		}
+	}
+	w.reconcile()
+	for _, cloud := range clouds {
+		if said := w.sites[cloud].said()[before[cloud]:]; strings.Contains(said, "mirror.") || strings.Contains(said, "readback.") || strings.Contains(said, "document.repaired") {
+			w.Errorf("%s: %s", cloud, said)
+		}
+	}
+}
+
+func (w *world) wait(what string, so func() bool) {
+	w.Helper()
+	w.everywhere(what, func(string) bool { return so() }, "all")
+}
+
+func tail(text string, lines int) string {
+	all := strings.Split(text, "\n")
+	return strings.Join(all[max(0, len(all)-lines):], "\n")
+}
