@@ -202,13 +202,14 @@ func TestWrongTarget(t *testing.T) {
 func TestUnusableSettings(t *testing.T) {
 	t.Parallel()
 	for name, test := range map[string]struct {
-		env  string
+		env  []string
 		file string
 		want string
 	}{
-		"no documents bucket": {env: "DOCUMENTS_BUCKET=", want: "DOCUMENTS_BUCKET is not set"},
-		"one bucket for all":  {env: "PRIVATE_BUCKET=" + documents, want: `both "` + documents + `"`},
-		"no bucket's name":    {env: "PRIVATE_BUCKET=Private", want: "PRIVATE_BUCKET: bucket \"Private\" of Cloud Storage"},
+		"no documents bucket": {env: []string{"DOCUMENTS_BUCKET="}, want: "DOCUMENTS_BUCKET is not set"},
+		"one bucket for all":  {env: []string{"PRIVATE_BUCKET=" + documents}, want: `both "` + documents + `"`},
+		"no bucket's name":    {env: []string{"PRIVATE_BUCKET=Private"}, want: "PRIVATE_BUCKET: bucket \"Private\" of Cloud Storage"},
+		"no login":            {env: []string{"STORAGE_EMULATOR_HOST=", "GOOGLE_APPLICATION_CREDENTIALS=missing.json"}, want: "GOOGLE_APPLICATION_CREDENTIALS"},
 		"an unknown field":    {file: "any: thing\n", want: "publisher.yaml"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -218,7 +219,7 @@ func TestUnusableSettings(t *testing.T) {
 				c.write("publisher.yaml", test.file)
 			}
 			for _, target := range []string{"Webhook", "Queue", "Reconcile", "Operate"} {
-				i := c.start(target, test.env)
+				i := c.start(target, test.env...)
 				status, answer := i.post("/v1/snapshots", nil, c.snapshot(c.key))
 				if status != http.StatusServiceUnavailable || !strings.Contains(answer, `"code":"unavailable"`) || strings.Contains(answer, test.want) {
 					t.Errorf("%s: %d %s", target, status, answer)
