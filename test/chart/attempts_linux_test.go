@@ -39,7 +39,11 @@ func (w *world) attempts(replicas []*pod.Pod) {
 			w.Errorf("%s is not refused by the policy %s: %v", a.name, a.policy, err)
 		}
 	}
-	w.helm("upgrade", "exporter", folder, "--namespace", namespace, "--reuse-values", "--set", "pollInterval=2s", "--dry-run=server")
+	before := w.replicaSet(namespace, account).Name
+	w.helm("upgrade", "exporter", folder, "--namespace", namespace, "--reuse-values", "--set", "pollInterval=2s")
+	if after := w.replicaSet(namespace, account).Name; after == before {
+		w.Error("an upgrade with other settings leaves the pods as they are")
+	}
 }
 
 // withoutPolicies tries all again when the bindings are gone: what refused was the policies, and nothing else.
@@ -123,6 +127,7 @@ func (w *world) attemptsAtTokens(eve, impersonating kubernetes.Interface, runnin
 	// The exporter's own token, as it is in its pod.
 	own := must((&kubelet{client: w.as("system:node:"+node, "system:nodes"), pod: running}).Token(w.Context(), nil, 600))
 	exporter := must(kubernetes.NewForConfig(w.cluster.TokenConfig(0, own)))
+	kubelets := w.as("kubelet", "system:nodes", "system:masters") // whom NodeRestriction does not know
 	secret := func(account string) *core.Secret {
 		return &core.Secret{ObjectMeta: meta.ObjectMeta{Name: "t", Annotations: map[string]string{core.ServiceAccountNameKey: account}}, Type: core.SecretTypeServiceAccountToken}
 	}
@@ -132,6 +137,8 @@ func (w *world) attemptsAtTokens(eve, impersonating kubernetes.Interface, runnin
 		{"a token for a running pod", "tokens", token(eve, authentication.TokenRequestSpec{BoundObjectRef: bound})},
 		{"a token that vouches, as the exporter", "tokens", token(impersonating, word)},
 		{"a token, as the administrator", "tokens", token(w.cluster.Admin(0), authentication.TokenRequestSpec{})},
+		{"a token of the kubelet's that vouches", "tokens", token(kubelets, authentication.TokenRequestSpec{Audiences: word.Audiences, BoundObjectRef: bound})},
+		{"a token of the kubelet's for no pod", "tokens", token(kubelets, authentication.TokenRequestSpec{})},
 		{"the exporter asks for a cloud's token", "tokens", token(exporter, authentication.TokenRequestSpec{Audiences: []string{audience}, ExpirationSeconds: &ten})},
 		{"the exporter asks for one that lasts", "tokens", token(exporter, authentication.TokenRequestSpec{Audiences: word.Audiences, ExpirationSeconds: &week})},
 		{"the exporter asks for two audiences", "tokens", token(exporter, authentication.TokenRequestSpec{Audiences: []string{wordAudience, audience}, ExpirationSeconds: &ten})},

@@ -143,7 +143,7 @@ func (w *world) install(key *kube.Key) {
 	notes := w.helm("install", "exporter", folder, "--namespace", namespace,
 		"--set", "cluster=prod,issuer="+issuer+",destinations[0].publisher=home,destinations[0].webhook.url=https://"+host+"/v1/snapshots",
 		"--set", "pollInterval=1s,heartbeatInterval=10s,monitoring.rules=false", "--set-file", "caBundle.pem="+authority)
-	if !strings.Contains(notes, "logs deployment/cluster-exporter") {
+	if !strings.Contains(notes, "logs --selector app.kubernetes.io/name=cluster-exporter") {
 		w.Errorf("the notes do not say what is next:\n%s", notes)
 	}
 }
