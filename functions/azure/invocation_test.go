@@ -219,6 +219,7 @@ func FuzzInvocation(f *testing.F) {
 // What was encoded is found, once or twice, and a snapshot is one whichever way it was put.
 func FuzzText(f *testing.F) {
 	f.Add("a.b.c")
+	f.Add(`"a"`)
 	f.Add(`{"a": 1}`)
 	f.Fuzz(func(t *testing.T, said string) {
 		once := must(json.Marshal(said))
