@@ -218,7 +218,7 @@ func (w *world) said(cloud string, words ...string) bool {
 // TestThreeClouds is the whole story.
 func TestThreeClouds(t *testing.T) {
 	w := newWorld(t)
-	a, b := kube.NewKey(t, kube.RSA2048), kube.NewKey(t, kube.P256)
+	a, b := kube.NewKey(t, kube.RSA2048), kube.NewKey(t, kube.RSA2048) // all that Entra takes
 	cluster := kube.Start(t, kube.Options{Issuer: w.issuer(), Keys: kube.Keys{Sign: a}})
 	cluster.InstallExporter(t, namespace, account)
 	cluster.CreateServiceAccount(t, "production", "payments")
