@@ -61,6 +61,12 @@ var azureGuards = []guard{
 		{"of a condition", "azure/storage.tf", "<= 8192", "<= 81920"},
 		{"half an operator's door", "azure/function.tf", "local.operable || (", "true || ("},
 	}},
+	{name: "Azure: a changed program is a changed package", check: azurePackage, red: []spoil{
+		{"a copy in its old place", "azure/package/main.tf", `filename        = "${local.folder}/${each.value}"`, `filename        = "${var.build}/${each.value}"`},
+		{"the package's name stays", "azure/package/main.tf", `kube-iam-assume-azure-${substr(local.digest, 0, 16)}.zip`, `kube-iam-assume-azure.zip`},
+		{"its content is not looked at", "azure/package/main.tf", `filesha256("${var.files}/${file}")`, `file`},
+		{"the program can't be run", "azure/package/main.tf", `output_file_mode = "0755"`, `output_file_mode = "0644"`},
+	}},
 	{name: "Azure: the operator's door is shut unless all three are set", check: azureDoor, red: []spoil{
 		{"without operators", "azure/function.tf", "&& length(var.operators) > 0", ""},
 		{"the function is there anyway", "azure/function.tf", "tostring(!local.operable)", `"false"`},
@@ -290,6 +296,22 @@ func azureDoor(c configuration) error {
 	}
 	if !strings.HasPrefix(operators.source("validation.condition"), "alltrue([for id in var.operators : can(regex(") {
 		return errors.New("operators are not checked one by one")
+	}
+	return nil
+}
+
+// azurePackage: Terraform copies a file again only if its name changed.
+func azurePackage(c configuration) error {
+	text := strings.Join(strings.Fields(c["azure/package/main.tf"]), " ")
+	for _, part := range []string{
+		`digest = sha256(jsonencode([var.settings, { for file in local.files : file => filesha256("${var.files}/${file}") }]))`,
+		`folder = "${var.build}/${substr(local.digest, 0, 16)}"`,
+		`filename = "${local.folder}/${each.value}"`, `filename = "${local.folder}/${each.key}"`, `source_dir = local.folder`,
+		`path = "${var.build}/kube-iam-assume-azure-${substr(local.digest, 0, 16)}.zip"`, `output_path = local.path`, `value = local.path`, `output_file_mode = "0755"`,
+	} {
+		if !strings.Contains(text, part) {
+			return fmt.Errorf("want %s", part)
+		}
 	}
 	return nil
 }

@@ -141,13 +141,24 @@ run "a_pipeline_deploys" {
   command = plan
 
   variables {
-    package = null
+    deploy_program = false
+    package        = null
   }
 
   assert {
     condition     = length(terraform_data.program) == 0
     error_message = "The program is deployed twice."
   }
+}
+
+run "nothing_to_deploy" {
+  command = plan
+
+  variables {
+    package = null
+  }
+
+  expect_failures = [terraform_data.program]
 }
 
 run "website" {

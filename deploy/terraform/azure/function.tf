@@ -114,7 +114,7 @@ resource "azurerm_resource_group_template_deployment" "function" {
 
 # The program itself, by the command line, which logs in as whoever applies this. Names come by the environment, so that no shell reads them.
 resource "terraform_data" "program" {
-  count = var.package == null ? 0 : 1
+  count = var.deploy_program ? 1 : 0
 
   triggers_replace = [var.package, azurerm_resource_group_template_deployment.function.id]
 
@@ -126,6 +126,13 @@ resource "terraform_data" "program" {
       GROUP        = var.resource_group_name
       NAME         = var.name
       PACKAGE      = var.package
+    }
+  }
+
+  lifecycle {
+    precondition {
+      condition     = var.package != null
+      error_message = "There is no package to deploy: give package = module.package.path, or set deploy_program = false and let a pipeline deploy it."
     }
   }
 

@@ -51,8 +51,16 @@ variable "clusters_directory" {
 }
 
 variable "package" {
-  description = "Path of the function's zip with its settings in it: output path of module azure/package, or one that a pipeline made. A changed package needs a changed name. It is deployed with `az`; null for a pipeline that deploys it by itself."
+  description = "Path of the function's zip with its settings in it: output path of module azure/package, or one that a pipeline made. A changed package needs a changed name. It is deployed with `az`. Null without deploy_program."
   type        = string
+  default     = null
+}
+
+variable "deploy_program" {
+  description = "Whether the program is deployed, with `az`. False for a pipeline that does it by itself."
+  type        = bool
+  default     = true
+  nullable    = false
 }
 
 variable "hosting" {

@@ -30,9 +30,11 @@ variable "build" {
 }
 
 locals {
-  files = toset([for file in fileset(var.files, "**") : file if !contains(keys(var.settings), file) && !startswith(file, "clusters/")])
+  files  = toset([for file in fileset(var.files, "**") : file if !contains(keys(var.settings), file) && !startswith(file, "clusters/")])
+  folder = "${var.build}/${substr(local.digest, 0, 16)}"
+  path   = "${var.build}/kube-iam-assume-azure-${substr(local.digest, 0, 16)}.zip"
 
-  # The name changes with the content: a deploy looks at the name alone.
+  # Names change with the content: a deploy looks at the package's name alone, and a copied file at its source's name alone.
   digest = sha256(jsonencode([var.settings, { for file in local.files : file => filesha256("${var.files}/${file}") }]))
 }
 
@@ -40,7 +42,7 @@ resource "local_file" "function" {
   for_each = local.files
 
   source          = "${var.files}/${each.value}"
-  filename        = "${var.build}/files/${each.value}"
+  filename        = "${local.folder}/${each.value}"
   file_permission = "0755"
 }
 
@@ -48,14 +50,14 @@ resource "local_file" "settings" {
   for_each = var.settings
 
   content         = each.value
-  filename        = "${var.build}/files/${each.key}"
+  filename        = "${local.folder}/${each.key}"
   file_permission = "0644"
 }
 
 data "archive_file" "package" {
   type             = "zip"
-  source_dir       = "${var.build}/files"
-  output_path      = "${var.build}/kube-iam-assume-azure-${substr(local.digest, 0, 16)}.zip"
+  source_dir       = local.folder
+  output_path      = local.path
   output_file_mode = "0755"
 
   depends_on = [local_file.function, local_file.settings]
@@ -63,5 +65,7 @@ data "archive_file" "package" {
 
 output "path" {
   description = "Path of the package."
-  value       = data.archive_file.package.output_path
+  value       = local.path # which a plan knows, as it does not the archive's own
+
+  depends_on = [data.archive_file.package]
 }
