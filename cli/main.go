@@ -15,7 +15,9 @@ import (
 
 	"github.com/kube-iam-assume/kube-iam-assume/cli/command"
 	"github.com/kube-iam-assume/kube-iam-assume/cli/demo"
+	"github.com/kube-iam-assume/kube-iam-assume/cli/doctor"
 	"github.com/kube-iam-assume/kube-iam-assume/cli/history"
+	"github.com/kube-iam-assume/kube-iam-assume/cli/setup"
 	"github.com/kube-iam-assume/kube-iam-assume/cli/trust"
 )
 
@@ -63,7 +65,7 @@ through every rotation. Workloads then get cloud access without a stored secret.
 		PersistentPreRunE: func(c *cobra.Command, _ []string) error { return usage(c, c.ValidateRequiredFlags()) },
 	}
 	root.SetFlagErrorFunc(usage)
-	root.AddCommand(history.Command(), trust.Command())
+	root.AddCommand(history.Command(), trust.Command(), setup.Command())
 	root.AddCommand(enrollCommand(), inspectCommand(), verifyCommand(), operateCommand(), demoCommand(), &cobra.Command{
 		Use: "version", Short: "Print the version", Args: cobra.NoArgs,
 		Run: func(c *cobra.Command, _ []string) { fmt.Fprintln(c.OutOrStdout(), version) },

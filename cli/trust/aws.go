@@ -161,7 +161,7 @@ func (a AWS) Report(s Selection) (AWSReport, error) {
 	if err != nil {
 		return AWSReport{}, err
 	}
-	r := AWSReport{Notes: append(s.warnings(), noteOfTags)}
+	r := AWSReport{Notes: append(s.Warnings(), noteOfTags)}
 	for _, part := range parts {
 		p := AWSPolicy{Accounts: part.Accounts, Namespaces: part.Namespaces, Document: a.Document(part)}
 		for _, c := range part.Clusters {

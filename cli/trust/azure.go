@@ -62,7 +62,7 @@ func (a Azure) Report(s Selection) (AzureReport, error) {
 			all = append(all, credential)
 		}
 	}
-	r := AzureReport{Notes: s.warnings()}
+	r := AzureReport{Notes: s.Warnings()}
 	for start := 0; start < len(all); start += AzureCredentials {
 		r.Identities = append(r.Identities, AzureIdentity{all[start:min(start+AzureCredentials, len(all))]})
 	}

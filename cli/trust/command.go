@@ -159,6 +159,9 @@ func vaultCommand() *cobra.Command {
 anybody's issuer that one of these keys signed, the legacy ones from Secrets included. Claims are JSON pointers, with the leading slash.`,
 		Example: `  kube-iam-assume trust vault --issuer https://oidc.example.com/prod --service-account production/payments --policy payments`,
 	}, func(s Selection) (report, []string, error) {
+		if err := s.Check(); err != nil {
+			return nil, nil, err
+		}
 		r, err := v.Report(s)
 		return r, r.Notes, err
 	})

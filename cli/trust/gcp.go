@@ -62,7 +62,7 @@ func (g GCP) Report(s Selection) (GCPReport, error) {
 	if err := s.Check(); err != nil {
 		return GCPReport{}, err
 	}
-	r := GCPReport{Notes: s.warnings()}
+	r := GCPReport{Notes: s.Warnings()}
 	for _, c := range s.Clusters {
 		provider, err := g.provider(c, s)
 		if err != nil {

@@ -129,13 +129,24 @@ func parseIssuer(issuer string) (*url.URL, error) {
 	return u, nil
 }
 
+// Empty reports whether nobody is let in.
+func (s Selection) Empty() bool { return len(s.Accounts) == 0 && len(s.Namespaces) == 0 }
+
 // Check refuses what names nobody, or something twice. The error is ErrInput.
 func (s Selection) Check() error {
-	switch {
-	case len(s.Clusters) == 0:
-		return fmt.Errorf("%w call: no cluster: want --issuer, --publisher or --cluster-file", ErrInput)
-	case len(s.Accounts) == 0 && len(s.Namespaces) == 0:
+	if err := s.CheckClusters(); err != nil {
+		return err
+	}
+	if s.Empty() {
 		return fmt.Errorf("%w call: nobody to let in: want --service-account namespace/name", ErrInput)
+	}
+	return nil
+}
+
+// CheckClusters is Check for who needs only the clusters.
+func (s Selection) CheckClusters() error {
+	if len(s.Clusters) == 0 {
+		return fmt.Errorf("%w call: no cluster: want --issuer, --publisher or --cluster-file", ErrInput)
 	}
 	for i, c := range s.Clusters {
 		if j := slices.IndexFunc(s.Clusters[:i], func(other Cluster) bool { return other.ID == c.ID || other.Issuer == c.Issuer }); j >= 0 {
@@ -151,8 +162,8 @@ func (s Selection) Check() error {
 	return nil
 }
 
-// warnings are what holds at every provider.
-func (s Selection) warnings() []string {
+// Warnings are what a person should know at every provider.
+func (s Selection) Warnings() []string {
 	var notes []string
 	for _, namespace := range s.Namespaces {
 		notes = append(notes, fmt.Sprintf("warning: whoever may make a service account or a pod in namespace %s, in any of these clusters, has these rights; "+

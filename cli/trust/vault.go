@@ -18,6 +18,7 @@ type Vault struct {
 	JWKSURL  bool     // give Vault the URL of the keys instead of the issuer's, where it can't fetch the discovery document
 	Policies []string // of the roles; none: Vault's own default policy
 	TTL      string   // of Vault's tokens, such as 1h
+	CA       string   // PEM of the authority of the issuers' hosts, if it is not a public one
 }
 
 // VaultReport is one mount for each cluster, as a mount has one issuer.
@@ -73,12 +74,12 @@ var (
 	ttlPattern    = regexp.MustCompile(`^[1-9][0-9]*[smh]?$`)
 )
 
-// Report writes mounts and roles. The error is ErrInput.
+// Report writes mounts, and a role for everybody in the selection. The error is ErrInput.
 func (v Vault) Report(s Selection) (VaultReport, error) {
 	if err := v.check(s); err != nil {
 		return VaultReport{}, err
 	}
-	r := VaultReport{Notes: s.warnings()}
+	r := VaultReport{Notes: s.Warnings()}
 	for _, c := range s.Clusters {
 		r.Mounts = append(r.Mounts, v.mount(c, s))
 	}
@@ -90,7 +91,7 @@ func (v Vault) check(s Selection) error {
 	if err := CheckAudience(v.Audience, maxEntra); err != nil {
 		return err
 	}
-	if err := s.Check(); err != nil {
+	if err := s.CheckClusters(); err != nil { // without accounts there are no roles
 		return err
 	}
 	switch {
@@ -118,9 +119,9 @@ func (v Vault) mount(c Cluster, s Selection) VaultMount {
 		m.Path = "kubernetes-" + c.ID
 	}
 	if v.JWKSURL {
-		m.Config.JWKSURL = c.Issuer + "/openid/v1/jwks"
+		m.Config.JWKSURL, m.Config.JWKSCA = c.Issuer+"/openid/v1/jwks", v.CA
 	} else {
-		m.Config.OIDCDiscoveryURL = c.Issuer
+		m.Config.OIDCDiscoveryURL, m.Config.CA = c.Issuer, v.CA
 	}
 	for _, account := range s.Accounts {
 		role := v.role(account.Namespace + "." + account.Name)

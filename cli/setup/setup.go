@@ -1,0 +1,23 @@
+// Package setup is the command that registers clusters' issuers where their workloads want to get in.
+package setup
+
+import (
+	"github.com/spf13/cobra"
+
+	"github.com/kube-iam-assume/kube-iam-assume/cli/command"
+	"github.com/kube-iam-assume/kube-iam-assume/cli/setup/aws"
+)
+
+// Command is `kube-iam-assume setup`.
+func Command() *cobra.Command {
+	c := &cobra.Command{
+		Use:   "setup",
+		Short: "Register clusters' issuers at AWS, Google Cloud, Azure or Vault, or show the API servers' flags",
+		Long: `setup registers a cluster's issuer where its workloads want to get in, and lets service accounts in. It finds what is there, shows what differs, asks, and
+changes only that: a second run changes nothing. trust prints the policies alone.`,
+		Args: command.Exactly(0, "one of the commands below"),
+		RunE: func(c *cobra.Command, _ []string) error { return c.Help() },
+	}
+	c.AddCommand(aws.Command())
+	return c
+}
