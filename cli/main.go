@@ -65,7 +65,7 @@ through every rotation. Workloads then get cloud access without a stored secret.
 		PersistentPreRunE: func(c *cobra.Command, _ []string) error { return usage(c, c.ValidateRequiredFlags()) },
 	}
 	root.SetFlagErrorFunc(usage)
-	root.AddCommand(history.Command(), trust.Command(), setup.Command())
+	root.AddCommand(doctor.Command(), history.Command(), trust.Command(), setup.Command())
 	root.AddCommand(enrollCommand(), inspectCommand(), verifyCommand(), operateCommand(), demoCommand(), &cobra.Command{
 		Use: "version", Short: "Print the version", Args: cobra.NoArgs,
 		Run: func(c *cobra.Command, _ []string) { fmt.Fprintln(c.OutOrStdout(), version) },

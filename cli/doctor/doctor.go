@@ -1,0 +1,211 @@
+// Package doctor walks the chain from the API servers' flags to what a cloud sees, and names the first broken link with its remedy.
+//
+// First everything is looked at once (evidence.go); then each check, one small value in a list that is ordered like the chain, judges
+// what was seen. A check whose subject is broken further up is skipped and says so. Nothing is changed anywhere: doctor reads, and asks
+// API servers for short tokens of one service account, which it shows to nobody.
+package doctor
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+	"k8s.io/client-go/rest"
+
+	"github.com/kube-iam-assume/kube-iam-assume/cli/apiserver"
+	"github.com/kube-iam-assume/kube-iam-assume/cli/command"
+	"github.com/kube-iam-assume/kube-iam-assume/cli/stranger"
+	"github.com/kube-iam-assume/kube-iam-assume/shared/enrollment"
+)
+
+// ErrBroken means that a link of the chain is broken.
+var ErrBroken = errors.New("a link of the chain is broken; the report above names the first")
+
+// File is one that was read.
+type File struct {
+	Name string
+	Data []byte
+}
+
+// Options say what to look at. Resolve, Stranger and Now are wanted; what else is empty is skipped.
+type Options struct {
+	Config     *rest.Config // of the cluster
+	ClusterErr error        // why there is no Config
+	Account    string       // the exporter's, namespace/name
+
+	Issuer    string   // empty for what the settings or the API servers say
+	Internal  bool     // its consumers are in the same network
+	Mirrors   []string // base URLs
+	For       []string // consumers, of Consumers; none for all, whose limits then only warn
+	Workload  string   // whose token to try, namespace/name
+	Audiences []string // of that token, one for each consumer
+	Retention time.Duration
+
+	ExporterSettings *File
+	ExporterURL      string // of its metrics port
+	Publisher        *enrollment.Publisher
+	PublisherErr     error  // why the settings that were given are no Publisher
+	Data             string // a standalone publisher's directory
+
+	Stranger      stranger.Client
+	Resolve       func(ctx context.Context, host string) ([]string, error)
+	Proxied       bool // a proxy is between this machine and the issuer
+	Registrations []Registration
+	Now           func() time.Time
+}
+
+// Consumers are the names that --for takes.
+func Consumers() []string { return []string{"aws", "google", "entra", "vault"} }
+
+// Run looks and judges.
+func Run(ctx context.Context, o Options) Report {
+	e := gather(ctx, o)
+	return newReport(e.issuer, examine(e))
+}
+
+type flags struct {
+	kubeconfig, context, caBundle       string
+	exporterSettings, publisherSettings string
+	explain                             string
+	all                                 bool
+	output                              command.Output
+	Options
+}
+
+// Command is `kube-iam-assume doctor`.
+func Command() *cobra.Command {
+	f := &flags{}
+	c := &cobra.Command{
+		Use:   "doctor",
+		Short: "Walk the whole chain and name the first broken link, with its remedy",
+		Long: `doctor looks at every link between a pod's token and a cloud that accepts it: the API servers' flags and keys, one by one; the exporter;
+the publisher; the documents at the issuer's URL, as a stranger sees them; mirrors; and a real token, verified like a cloud. What it needs
+and does not have it skips and says so. It changes nothing, and shows no token.
+
+Exit code 0: nothing is broken (there may be warnings); 1: a link is broken; 2: wrong call.`,
+		Example: `  kube-iam-assume doctor --service-account prod/payments --audience sts.amazonaws.com --for aws
+  kube-iam-assume doctor --exporter-settings exporter.yaml --publisher-settings publisher.yaml
+  kubectl port-forward -n kube-iam-assume deploy/cluster-exporter 8080 & kube-iam-assume doctor --exporter-url http://127.0.0.1:8080
+  kube-iam-assume doctor --issuer https://oidc.example.com/prod -o json   # without a kubeconfig: the documents alone
+  kube-iam-assume doctor --explain jwks.signing`,
+		Args: command.Exactly(0, "no arguments"),
+		RunE: func(c *cobra.Command, _ []string) error { return f.run(c) },
+	}
+	f.add(c)
+	return c
+}
+
+func (f *flags) add(c *cobra.Command) {
+	s := c.Flags()
+	s.StringVar(&f.kubeconfig, "kubeconfig", "", "kubeconfig `file`; default: KUBECONFIG or ~/.kube/config")
+	s.StringVar(&f.context, "context", "", "`name` of the context; default: the current one")
+	s.StringVar(&f.Issuer, "issuer", "", "issuer `URL` that the clouds have registered; default: what settings or API servers say")
+	s.StringVar(&f.caBundle, "ca-bundle", "", "PEM `file` with the authority of the issuer's host, if it is not a public one")
+	s.BoolVar(&f.Internal, "internal", false, "the issuer's consumers are in the same private network")
+	s.StringArrayVar(&f.Mirrors, "mirror", nil, "base `URL` of another publisher's documents of the issuer, as often as needed")
+	s.StringSliceVar(&f.For, "for", nil, "`consumers` whose limits must be kept: "+strings.Join(Consumers(), ", ")+"; default: warn for all")
+	s.StringVar(&f.Account, "exporter-service-account", "", "the exporter's service account, `namespace/name`; default: of its settings, or kube-iam-assume/cluster-exporter")
+	s.StringVar(&f.exporterSettings, "exporter-settings", "", "the exporter's settings `file`")
+	s.StringVar(&f.ExporterURL, "exporter-url", "", "`URL` of the exporter's metrics port")
+	s.StringVar(&f.publisherSettings, "publisher-settings", "", "a publisher's settings `file`")
+	s.StringVar(&f.Data, "data", "", "`directory` of a standalone publisher")
+	s.DurationVar(&f.Retention, "retention", 0, "how `long` the publisher keeps a key that left; default: of its settings, or 48h")
+	s.StringVar(&f.Workload, "service-account", "", "a workload's service account whose token to try, `namespace/name`; default: the exporter's")
+	s.StringSliceVar(&f.Audiences, "audience", nil, "`audience` of that token, such as sts.amazonaws.com, as often as needed")
+	s.StringVar(&f.explain, "explain", "", "only tell what the check `ID` does, and the remedy")
+	s.BoolVar(&f.all, "all", false, "show also what was skipped")
+	f.output.Flag(c)
+}
+
+func (f *flags) run(c *cobra.Command) error {
+	if f.explain != "" {
+		if !explain(c.OutOrStdout(), f.explain) {
+			return command.Usage(c, fmt.Errorf("--explain: there is no check %q; they are %s", f.explain, strings.Join(checkIDs(), ", ")))
+		}
+		return nil
+	}
+	if err := f.prepare(); err != nil {
+		return command.Usage(c, err)
+	}
+	report := Run(c.Context(), f.Options)
+	out := c.OutOrStdout()
+	if err := f.output.Print(out, report, func(w io.Writer) error { return report.Print(w, command.Colours(out), f.all) }); err != nil {
+		return err
+	}
+	if !report.Healthy {
+		return ErrBroken
+	}
+	return nil
+}
+
+// prepare reads the files that were named. The error is a wrong call; what is wrong in a file is for the checks.
+func (f *flags) prepare() error {
+	for _, consumer := range f.For {
+		if !slices.Contains(Consumers(), consumer) {
+			return fmt.Errorf("--for %s: want %s", consumer, strings.Join(Consumers(), ", "))
+		}
+	}
+	for name, account := range map[string]string{"exporter-service-account": f.Account, "service-account": f.Workload} {
+		namespace, rest, _ := strings.Cut(account, "/")
+		if account != "" && (namespace == "" || rest == "" || strings.Contains(rest, "/")) {
+			return fmt.Errorf("--%s: want namespace/name", name)
+		}
+	}
+	if f.exporterSettings != "" {
+		data, err := os.ReadFile(f.exporterSettings)
+		if err != nil {
+			return err
+		}
+		f.ExporterSettings = &File{f.exporterSettings, data}
+	}
+	if f.publisherSettings != "" {
+		if _, err := os.Stat(f.publisherSettings); err != nil {
+			return err
+		}
+		p, err := enrollment.Load(f.publisherSettings)
+		if f.PublisherErr = err; err == nil {
+			f.Publisher = &p
+		}
+	} else if f.Data != "" {
+		return errors.New("--data: give the settings of that publisher too, with --publisher-settings")
+	}
+	var err error
+	if f.Stranger, err = stranger.New(f.caBundle, nil); err != nil {
+		return err
+	}
+	f.Config, f.ClusterErr = apiserver.Load(f.kubeconfig, f.context)
+	f.Resolve, f.Now, f.Proxied = net.DefaultResolver.LookupHost, time.Now, proxied(f.Issuer)
+	return nil
+}
+
+// proxied reports whether the environment names a proxy for https, as then DNS is the proxy's.
+func proxied(issuer string) bool {
+	if issuer == "" {
+		issuer = "https://example.com"
+	}
+	request, err := http.NewRequest(http.MethodGet, issuer, http.NoBody) //nolint:noctx // it is never sent
+	if err != nil {
+		return false
+	}
+	proxy, err := http.ProxyFromEnvironment(request)
+	return err == nil && proxy != nil
+}
+
+// checkIDs are the IDs of every check, in order.
+func checkIDs() []string {
+	var ids []string
+	for _, l := range chain() {
+		for _, c := range l.checks {
+			ids = append(ids, c.id)
+		}
+	}
+	return ids
+}

@@ -1,0 +1,139 @@
+package doctor
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"slices"
+	"strings"
+
+	"github.com/kube-iam-assume/kube-iam-assume/cli/apiserver"
+	"github.com/kube-iam-assume/kube-iam-assume/cli/token"
+	"github.com/kube-iam-assume/kube-iam-assume/shared/snapshot"
+)
+
+const (
+	// googleSubject is the longest google.subject, in bytes.
+	googleSubject = 127
+
+	exchangeSeconds = 3600
+)
+
+func exchangeChecks() []check {
+	return []check{{
+		id: "exchange.token", question: "Does every API server issue the workload's token?", needs: []string{"cluster.discovery"},
+		how:    "Asks each for an hour's token of --service-account with --audience; without them, of the exporter's account for nobody.",
+		remedy: "Does the service account exist, and may you create its tokens?",
+		look: func(e *evidence) finding {
+			var all []string
+			for _, x := range e.exchange {
+				if x.err != nil {
+					all = append(all, fmt.Sprintf("%s: %v", x.address, withoutURL(x.err)))
+				}
+			}
+			slices.Sort(all)
+			return unless(slices.Compact(all), "%s for %s", e.workload(), strings.Join(e.audiences(), ", "))
+		},
+	}, {
+		id: "exchange.verified", question: "Would a cloud accept the workload's token?", needs: []string{"exchange.token", "jwks.read"},
+		how:    "Verifies a fresh token of every API server against the published documents alone, as a cloud does: issuer, key, algorithm, signature, audience, times.",
+		remedy: "The check that failed says which link it is; `kube-iam-assume verify` shows all of them.",
+		look: func(e *evidence) finding {
+			var all []string
+			for _, x := range e.exchange {
+				for _, c := range x.report.Checks {
+					if c.Result == "failed" {
+						all = append(all, fmt.Sprintf("token of %s for %s: %s: %s", x.address, x.audience, c.Name, c.Detail))
+					}
+				}
+			}
+			return unless(all, "%d tokens verified", len(e.exchange))
+		},
+	}, {
+		id: "exchange.subject", question: "Is the workload's subject short enough?", needs: []string{"exchange.token"},
+		how:    fmt.Sprintf("google.subject takes %d bytes; Kubernetes allows names that are longer.", googleSubject),
+		remedy: "Map another claim to google.subject, such as the service account's uid, or shorten its name.",
+		look: func(e *evidence) finding {
+			subject := snapshot.Subject(e.workload())
+			if len(subject) <= googleSubject || !slices.Contains(e.consumers(), "google") {
+				return ok("%d bytes", len(subject))
+			}
+			f := broken("%d bytes: %s", len(subject), subject)
+			if len(e.options.For) == 0 {
+				return softly(f)
+			}
+			return f
+		},
+	}, {
+		id: "exchange.registrations", question: "Are the clouds set up for it?", needs: []string{"issuer.known"},
+		how:    "Asks each cloud's registration for its identity provider and trust.",
+		remedy: "`kube-iam-assume setup` of that cloud shows and repairs the difference.",
+		look: func(e *evidence) finding {
+			var all, good []string
+			for _, r := range e.options.Registrations {
+				problems, err := e.registrations[r.Name()].problems, e.registrations[r.Name()].err
+				for _, p := range problems {
+					all = append(all, r.Name()+": "+p)
+				}
+				if err != nil {
+					all = append(all, fmt.Sprintf("%s: %v", r.Name(), err))
+				}
+				good = append(good, r.Name())
+			}
+			if len(good) == 0 {
+				return skip("no cloud was looked at: run `kube-iam-assume setup CLOUD --dry-run`, which shows what differs")
+			}
+			return unless(all, "%s", strings.Join(good, ", "))
+		},
+	}}
+}
+
+// Registration is an issuer's identity provider, and the trust in it, at one cloud. An implementation only reads.
+type Registration interface {
+	// Name is the cloud's, as people say it.
+	Name() string
+
+	// Examine says what is wrong with the registration of an issuer for a subject and its audiences, one sentence each with its remedy. The
+	// error is for what could not be asked.
+	Examine(ctx context.Context, issuer, subject string, audiences []string) (problems []string, err error)
+}
+
+type registered struct {
+	problems []string
+	err      error
+}
+
+// workload is whose token is tried, namespace/name.
+func (e *evidence) workload() string {
+	if e.options.Workload != "" {
+		return e.options.Workload
+	}
+	return e.options.Account
+}
+
+func (e *evidence) audiences() []string {
+	if len(e.options.Audiences) > 0 {
+		return e.options.Audiences
+	}
+	return []string{probeAudience}
+}
+
+func (e *evidence) gatherExchange(ctx context.Context) {
+	e.registrations = map[string]registered{}
+	for _, r := range e.options.Registrations {
+		problems, err := r.Examine(ctx, e.issuer, snapshot.Subject(e.workload()), e.audiences())
+		e.registrations[r.Name()] = registered{problems, err}
+	}
+	if e.jwks.status != http.StatusOK {
+		return
+	}
+	for _, audience := range e.audiences() {
+		for _, t := range apiserver.Tokens(ctx, e.readings, e.workload(), []string{audience}, exchangeSeconds) {
+			x := exchange{address: t.Address, audience: audience, err: t.Err}
+			if t.Err == nil {
+				x.report = token.Verify(ctx, e.options.Stranger, t.Text, e.issuer, audience, e.options.Now())
+			}
+			e.exchange = append(e.exchange, x)
+		}
+	}
+}
