@@ -21,7 +21,7 @@ KUBE = $(addsuffix /...,$(wildcard ./test/kube ./test/e2e))
 export GO VERSION FUZZTIME
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-kube cdk-test e2e-aws sim fuzz bench check lint fmt build dist go kube aws gcp azure e2e-gcp e2e-azure e2e-clouds
+.PHONY: help demo test test-kube cdk-test e2e-aws sim fuzz bench check lint fmt build dist go kube aws gcp azure run-gcp e2e-gcp e2e-azure e2e-clouds
 
 help: ## what can be made
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
@@ -55,6 +55,9 @@ e2e-aws: go kube ## the real cdk deploy, API servers, exporter and a pod, agains
 	@$(GO) run ./test/aws/build
 	@$(TEST) -count=1 -tags e2e_aws ./test/aws/cloudformation/... ./test/e2e/aws
 
+run-gcp: go gcp ## the function for Google Cloud on this machine, with requests to try
+	@$(GO) run ./test/gcp/run
+
 e2e-gcp: go kube gcp ## Google Cloud: real API servers and exporter, the function's binary, Cloud Storage played by fake-gcs-server
 	$(TEST) -count=1 -v ./test/e2e/gcp
 
@@ -85,8 +88,8 @@ build: go ## the binaries, into ./bin
 	@.ci/modules $(PACKAGES)
 	@.ci/build $(BINARIES)
 
-dist: go ## what is deployed, into ./dist: the AWS Lambda package, byte for byte reproducible
-	@.ci/modules ./functions/aws
+dist: go ## what is deployed, into ./dist: the functions' packages, byte for byte reproducible
+	@.ci/modules ./functions/...
 	@.ci/dist
 
 go:

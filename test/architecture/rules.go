@@ -31,6 +31,10 @@ var Arrows = []Arrow{
 
 	{From: "shared/function", To: []string{"shared/publish", "shared/enrollment", "shared/rotation"}},
 
+	{From: "functions/archive"},
+	{From: "functions/pack", To: []string{"functions/archive"}},
+	{From: "functions/gcp/pack", To: []string{"functions/archive"}},
+	{From: "functions/azure/pack", To: []string{"functions/archive"}},
 	{From: "functions/aws", To: deciding("shared/bucket/s3")},
 	{From: "functions/gcp", To: deciding("shared/bucket/gcs")},
 	{From: "functions/azure", To: deciding("shared/bucket/azblob")},
@@ -38,7 +42,7 @@ var Arrows = []Arrow{
 
 	{From: "cluster-exporter", To: []string{"shared/snapshot", "shared/jwks", "shared/settings"}},
 	{From: "identity-webhook"},
-	{From: "cli", To: []string{"shared/...", "cluster-exporter", "cli/demo"}},
+	{From: "cli", To: []string{"shared/...", "cli/demo"}},
 	{From: "cli/demo", To: []string{"shared/...", "test/standin"}}, // a demo needs somebody to play the cluster
 	{From: "cdk", To: []string{"shared/settings", "shared/enrollment", "shared/publish"}},
 	{From: "deploy"}, // tests of what is applied

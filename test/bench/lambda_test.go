@@ -58,7 +58,7 @@ func BenchmarkLambda(b *testing.B) {
 			folder := b.TempDir()
 			bootstrap, archive := filepath.Join(folder, "bootstrap"), filepath.Join(folder, "package.zip")
 			build(b, bootstrap, f.source, "arm64")
-			run(b, nil, "go", "run", module+"functions/aws/pack", archive, bootstrap)
+			run(b, nil, "go", "run", module+"functions/pack", archive, bootstrap)
 			for b.Loop() {
 				b.ReportMetric(0, "ns/op") // none of it is a time
 				b.ReportMetric(megabytes(b, bootstrap), "MB-binary")

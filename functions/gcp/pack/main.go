@@ -10,21 +10,18 @@
 package main
 
 import (
-	"archive/zip"
 	"bytes"
 	"errors"
 	"fmt"
 	"io"
-	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
-	"slices"
-	"strings"
-	"time"
 
 	"github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
+
+	"github.com/kube-iam-assume/kube-iam-assume/functions/archive"
 )
 
 const (
@@ -54,25 +51,18 @@ func main() {
 	}
 }
 
-// create writes the package whole or not at all.
-func create(name string) (err error) {
-	files, err := sources()
+// create writes the package.
+func create(name string) error {
+	sources, err := sources()
 	if err != nil {
 		return err
 	}
-	out, err := os.CreateTemp(filepath.Dir(name), filepath.Base(name)+".*")
-	if err != nil {
-		return err
+	var files []archive.File
+	for name, content := range sources {
+		files = append(files, archive.File{Name: name, Content: content, Mode: 0o644})
 	}
-	defer func() {
-		if removed := os.Remove(out.Name()); !errors.Is(removed, os.ErrNotExist) {
-			err = errors.Join(err, removed)
-		}
-	}()
-	if err := errors.Join(pack(out, files), out.Chmod(0o644), out.Close()); err != nil {
-		return err
-	}
-	return os.Rename(out.Name(), name)
+	_, err = archive.Write(name, files)
+	return err
 }
 
 // sources are the files by their names in the package.
@@ -136,21 +126,4 @@ func list() ([]listed, error) {
 		}
 		packages = append(packages, p)
 	}
-}
-
-// pack writes the files in the order of their names, made at the zip format's first second.
-func pack(to io.Writer, files map[string][]byte) error {
-	archive := zip.NewWriter(to)
-	for _, name := range slices.SortedFunc(maps.Keys(files), strings.Compare) {
-		header := &zip.FileHeader{Name: name, Method: zip.Deflate, Modified: time.Date(1980, 1, 1, 0, 0, 0, 0, time.UTC)}
-		header.SetMode(0o644)
-		out, err := archive.CreateHeader(header)
-		if err != nil {
-			return err
-		}
-		if _, err := out.Write(files[name]); err != nil {
-			return err
-		}
-	}
-	return archive.Close()
 }
