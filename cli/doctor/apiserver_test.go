@@ -53,7 +53,7 @@ func (s *fakeServer) answer(rw http.ResponseWriter, r *http.Request) {
 	for path, status := range s.status {
 		if strings.HasPrefix(r.URL.Path, path) {
 			reply(rw, status, metav1.Status{
-				TypeMeta: metav1.TypeMeta{Kind: "Status", APIVersion: "v1"}, Status: metav1.StatusFailure, Code: int32(status), Reason: reason(status), //nolint:gosec // a status
+				TypeMeta: metav1.TypeMeta{Kind: "Status", APIVersion: "v1"}, Status: metav1.StatusFailure, Code: int32(status), Reason: reason(status),
 			})
 			return
 		}
@@ -85,7 +85,7 @@ func (s *fakeServer) endpointSlices(rw http.ResponseWriter, _ *http.Request) {
 	name := "https"
 	for _, server := range s.world.servers {
 		host, port, _ := net.SplitHostPort(strings.TrimPrefix(server.URL, "https://"))
-		number := int32(must(strconv.ParseInt(port, 10, 32))) //nolint:gosec // a port
+		number := int32(must(strconv.ParseInt(port, 10, 32)))
 		if server.unlisted {
 			continue
 		}

@@ -24,67 +24,22 @@ func exchangeChecks() []check {
 		id: "exchange.token", question: "Does every API server issue the workload's token?", needs: []string{"cluster.discovery"},
 		how:    "Asks each for an hour's token of --service-account with --audience; without them, of the exporter's account for nobody.",
 		remedy: "Does the service account exist, and may you create its tokens?",
-		look: func(e *evidence) finding {
-			var all []string
-			for _, x := range e.exchange {
-				if x.err != nil {
-					all = append(all, fmt.Sprintf("%s: %v", x.address, withoutURL(x.err)))
-				}
-			}
-			slices.Sort(all)
-			return unless(slices.Compact(all), "%s for %s", e.workload(), strings.Join(e.audiences(), ", "))
-		},
+		look:   exchangeToken,
 	}, {
 		id: "exchange.verified", question: "Would a cloud accept the workload's token?", needs: []string{"exchange.token", "jwks.read"},
 		how:    "Verifies a fresh token of every API server against the published documents alone, as a cloud does: issuer, key, algorithm, signature, audience, times.",
 		remedy: "The check that failed says which link it is; `kube-iam-assume verify` shows all of them.",
-		look: func(e *evidence) finding {
-			var all []string
-			for _, x := range e.exchange {
-				for _, c := range x.report.Checks {
-					if c.Result == "failed" {
-						all = append(all, fmt.Sprintf("token of %s for %s: %s: %s", x.address, x.audience, c.Name, c.Detail))
-					}
-				}
-			}
-			return unless(all, "%d tokens verified", len(e.exchange))
-		},
+		look:   exchangeVerified,
 	}, {
 		id: "exchange.subject", question: "Is the workload's subject short enough?", needs: []string{"exchange.token"},
 		how:    fmt.Sprintf("google.subject takes %d bytes; Kubernetes allows names that are longer.", googleSubject),
 		remedy: "Map another claim to google.subject, such as the service account's uid, or shorten its name.",
-		look: func(e *evidence) finding {
-			subject := snapshot.Subject(e.workload())
-			if len(subject) <= googleSubject || !slices.Contains(e.consumers(), "google") {
-				return ok("%d bytes", len(subject))
-			}
-			f := broken("%d bytes: %s", len(subject), subject)
-			if len(e.options.For) == 0 {
-				return softly(f)
-			}
-			return f
-		},
+		look:   exchangeSubject,
 	}, {
 		id: "exchange.registrations", question: "Are the clouds set up for it?", needs: []string{"issuer.known"},
 		how:    "Asks each cloud's registration for its identity provider and trust.",
 		remedy: "`kube-iam-assume setup` of that cloud shows and repairs the difference.",
-		look: func(e *evidence) finding {
-			var all, good []string
-			for _, r := range e.options.Registrations {
-				problems, err := e.registrations[r.Name()].problems, e.registrations[r.Name()].err
-				for _, p := range problems {
-					all = append(all, r.Name()+": "+p)
-				}
-				if err != nil {
-					all = append(all, fmt.Sprintf("%s: %v", r.Name(), err))
-				}
-				good = append(good, r.Name())
-			}
-			if len(good) == 0 {
-				return skip("no cloud was looked at: run `kube-iam-assume setup CLOUD --dry-run`, which shows what differs")
-			}
-			return unless(all, "%s", strings.Join(good, ", "))
-		},
+		look:   exchangeRegistrations,
 	}}
 }
 
@@ -136,4 +91,57 @@ func (e *evidence) gatherExchange(ctx context.Context) {
 			e.exchange = append(e.exchange, x)
 		}
 	}
+}
+
+func exchangeToken(e *evidence) finding {
+	var all []string
+	for _, x := range e.exchange {
+		if x.err != nil {
+			all = append(all, fmt.Sprintf("%s: %v", x.address, withoutURL(x.err)))
+		}
+	}
+	slices.Sort(all)
+	return unless(slices.Compact(all), "%s for %s", e.workload(), strings.Join(e.audiences(), ", "))
+}
+
+func exchangeVerified(e *evidence) finding {
+	var all []string
+	for _, x := range e.exchange {
+		for _, c := range x.report.Checks {
+			if c.Result == "failed" {
+				all = append(all, fmt.Sprintf("token of %s for %s: %s: %s", x.address, x.audience, c.Name, c.Detail))
+			}
+		}
+	}
+	return unless(all, "%d tokens verified", len(e.exchange))
+}
+
+func exchangeSubject(e *evidence) finding {
+	subject := snapshot.Subject(e.workload())
+	if len(subject) <= googleSubject || !slices.Contains(e.consumers(), "google") {
+		return ok("%d bytes", len(subject))
+	}
+	f := broken("%d bytes: %s", len(subject), subject)
+	if len(e.options.For) == 0 {
+		return softly(f)
+	}
+	return f
+}
+
+func exchangeRegistrations(e *evidence) finding {
+	var all, good []string
+	for _, r := range e.options.Registrations {
+		problems, err := e.registrations[r.Name()].problems, e.registrations[r.Name()].err
+		for _, p := range problems {
+			all = append(all, r.Name()+": "+p)
+		}
+		if err != nil {
+			all = append(all, fmt.Sprintf("%s: %v", r.Name(), err))
+		}
+		good = append(good, r.Name())
+	}
+	if len(good) == 0 {
+		return skip("no cloud was looked at: run `kube-iam-assume setup CLOUD --dry-run`, which shows what differs")
+	}
+	return unless(all, "%s", strings.Join(good, ", "))
 }

@@ -16,81 +16,32 @@ func exporterChecks() []check {
 		id: "exporter.settings", question: "Can the exporter's settings be read?",
 		how:    "Reads the file of --exporter-settings: no unknown field, a cluster, an issuer, and a door to every publisher.",
 		remedy: "Correct the line; the exporter refuses to start with an unknown or wrong field.",
-		look: func(e *evidence) finding {
-			switch {
-			case e.settingsErr != nil:
-				return broken("%v", e.settingsErr)
-			case e.settings == nil:
-				return skip("no --exporter-settings")
-			}
-			return ok("%s", e.settings)
-		},
+		look:   exporterSettings,
 	}, {
 		id: "exporter.issuer", question: "Is the exporter for the issuer that the API servers have?", needs: []string{"exporter.settings", "issuer.same"},
 		how:    "An API server with another issuer counts as not read; if none has it, the exporter sends nothing.",
 		remedy: "Correct issuer in the exporter's settings, or the API servers' first --service-account-issuer.",
-		look: func(e *evidence) finding {
-			if theirs := e.issuers()[0]; theirs != e.settings.Issuer {
-				return broken("the settings have %q, the API servers %q%s", e.settings.Issuer, theirs, difference(e.settings.Issuer, theirs))
-			}
-			return ok("byte for byte")
-		},
+		look:   exporterIssuer,
 	}, {
 		id: "exporter.ready", question: "Is the exporter ready?",
 		how:    "GET /readyz at --exporter-url, for example through `kubectl port-forward`.",
 		remedy: "Look at the exporter's log and Events: `kubectl events -n kube-iam-assume`.",
-		look: func(e *evidence) finding {
-			switch v := e.ready; {
-			case e.options.ExporterURL == "":
-				return skip("no --exporter-url")
-			case v.err != nil:
-				return broken("%v", withoutURL(v.err))
-			case v.status != http.StatusOK:
-				return broken("GET /readyz answers %d: %s", v.status, firstLine(v.body))
-			}
-			return ok("yes")
-		},
+		look:   exporterReady,
 	}, {
 		id: "exporter.metrics", question: "Can the exporter's metrics be read?", needs: []string{"exporter.ready"},
 		how:    "GET /metrics at --exporter-url.",
 		remedy: "Is --exporter-url the exporter's metrics address? The chart's port is named metrics.",
-		look: func(e *evidence) finding {
-			if e.metrics.err != nil {
-				return broken("%v", withoutURL(e.metrics.err))
-			}
-			return ok("%d series", len(e.metrics.samples))
-		},
+		look:   exporterMetrics,
 	}, {
 		id: "exporter.problems", question: "Does the exporter see a problem?", needs: []string{"exporter.metrics"},
 		how:    "Every problem that the exporter sees is a series of the metric " + prefix + "problem, and an Event of the same reason that says more.",
 		remedy: "Read the Event of that reason: `kubectl events -n kube-iam-assume`. SnapshotRefused: the publisher's log has the detail.",
-		look: func(e *evidence) finding {
-			var all []string
-			for _, s := range e.metrics.named("problem") {
-				if s.value != 0 {
-					all = append(all, strings.TrimSpace(s.labels["reason"]+" "+s.labels["about"]))
-				}
-			}
-			slices.Sort(all)
-			return unless(all, "none")
-		},
+		look:   exporterProblems,
 	}, {
 		id: "exporter.reads", question: "Does the exporter read every API server?", needs: []string{"exporter.metrics"},
 		how:    "Compares the API servers that it lists and reads. While one is not read, no key can retire.",
 		remedy: "Let the exporter reach every API server: a NetworkPolicy must allow the control plane's addresses.",
-		look: func(e *evidence) finding {
-			listed, read := e.metrics.single("api_servers_listed"), e.metrics.single("api_servers_read")
-			age := e.options.Now().Sub(e.metrics.at("last_reading_timestamp_seconds"))
-			switch {
-			case read == 0:
-				return broken("of %v API servers it reads none that has the issuer", listed)
-			case read < listed:
-				return broken("it reads %v of %v", read, listed)
-			case age > rotation.StaleAfter:
-				return broken("its last reading began %s ago", age.Round(time.Second))
-			}
-			return ok("%v of %v, %s ago", read, listed, age.Round(time.Second))
-		},
+		look:   exporterReads,
 	}, {
 		id: "exporter.accepted", question: "Has every publisher accepted a snapshot of late?", needs: []string{"exporter.metrics"},
 		how:    "The exporter's metric last_accepted_timestamp_seconds of each publisher; publishers raise an alarm after 30 minutes.",
@@ -141,4 +92,65 @@ func (e *evidence) gatherExporter(ctx context.Context) {
 func firstLine(body []byte) string {
 	line, _, _ := strings.Cut(string(body), "\n")
 	return strings.ToValidUTF8(line[:min(len(line), 200)], "")
+}
+
+func exporterSettings(e *evidence) finding {
+	switch {
+	case e.settingsErr != nil:
+		return broken("%v", e.settingsErr)
+	case e.settings == nil:
+		return skip("no --exporter-settings")
+	}
+	return ok("%s", e.settings)
+}
+
+func exporterIssuer(e *evidence) finding {
+	if theirs := e.issuers()[0]; theirs != e.settings.Issuer {
+		return broken("the settings have %q, the API servers %q%s", e.settings.Issuer, theirs, difference(e.settings.Issuer, theirs))
+	}
+	return ok("byte for byte")
+}
+
+func exporterReady(e *evidence) finding {
+	switch v := e.ready; {
+	case e.options.ExporterURL == "":
+		return skip("no --exporter-url")
+	case v.err != nil:
+		return broken("%v", withoutURL(v.err))
+	case v.status != http.StatusOK:
+		return broken("GET /readyz answers %d: %s", v.status, firstLine(v.body))
+	}
+	return ok("yes")
+}
+
+func exporterMetrics(e *evidence) finding {
+	if e.metrics.err != nil {
+		return broken("%v", withoutURL(e.metrics.err))
+	}
+	return ok("%d series", len(e.metrics.samples))
+}
+
+func exporterProblems(e *evidence) finding {
+	var all []string
+	for _, s := range e.metrics.named("problem") {
+		if s.value != 0 {
+			all = append(all, strings.TrimSpace(s.labels["reason"]+" "+s.labels["about"]))
+		}
+	}
+	slices.Sort(all)
+	return unless(all, "none")
+}
+
+func exporterReads(e *evidence) finding {
+	listed, read := e.metrics.single("api_servers_listed"), e.metrics.single("api_servers_read")
+	age := e.options.Now().Sub(e.metrics.at("last_reading_timestamp_seconds"))
+	switch {
+	case read == 0:
+		return broken("of %v API servers it reads none that has the issuer", listed)
+	case read < listed:
+		return broken("it reads %v of %v", read, listed)
+	case age > rotation.StaleAfter:
+		return broken("its last reading began %s ago", age.Round(time.Second))
+	}
+	return ok("%v of %v, %s ago", read, listed, age.Round(time.Second))
 }

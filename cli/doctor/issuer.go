@@ -15,32 +15,17 @@ func issuerChecks() []check {
 		id: "issuer.same", question: "Do all API servers have the same issuer?", needs: []string{"cluster.discovery"},
 		how:    "Compares the issuer in the discovery document of each. Tokens of a server with another issuer are refused by every cloud, in turns.",
 		remedy: "Give every API server the same first --service-account-issuer; keep the other as the second until no token of it is left.",
-		look: func(e *evidence) finding {
-			if issuers := e.issuers(); len(issuers) > 1 {
-				return broken("there are %d: %s", len(issuers), strings.Join(e.perServer(func(r apiserver.Reading) string { return r.Issuer }), "; "))
-			}
-			return ok("%s", e.issuers()[0])
-		},
+		look:   issuerSame,
 	}, {
 		id: "issuer.known", question: "Which issuer is to be checked?",
 		how:    "It is --issuer; else the exporter's or the publisher's settings say it; else the API servers.",
 		remedy: "Give --issuer URL.",
-		look: func(e *evidence) finding {
-			if e.issuer == "" {
-				return broken("nobody says: no --issuer, no settings, and no API server could be asked")
-			}
-			return ok("%s", e.issuer)
-		},
+		look:   issuerKnown,
 	}, {
 		id: "issuer.expected", question: "Is it the issuer that clouds, exporter and publisher are told?", needs: []string{"issuer.same", "issuer.known"},
 		how:    "Compares, byte for byte, the API servers' issuer with --issuer or the settings. Case and a trailing slash count: AWS, Google, Entra and Vault compare in the same way.",
 		remedy: "Make the registered URL the first --service-account-issuer of every API server, or register theirs.",
-		look: func(e *evidence) finding {
-			if theirs := e.issuers()[0]; theirs != e.issuer {
-				return broken("the API servers have %q, wanted is %q%s", theirs, e.issuer, difference(theirs, e.issuer))
-			}
-			return ok("byte for byte")
-		},
+		look:   issuerExpected,
 	}, {
 		id: "issuer.form", question: "Is the issuer a URL that every consumer accepts?", needs: []string{"issuer.known"},
 		how:    "https, no query, no fragment, no trailing slash, no white space, lower-case host, no port (AWS).",
@@ -55,18 +40,7 @@ func issuerChecks() []check {
 		id: "issuer.jwks-uri", question: "Does the cluster's own discovery document lead to the published keys?", needs: []string{"issuer.expected"},
 		how:    "Compares its jwks_uri with the issuer. Consumers read the published document; those that read the cluster's need --service-account-jwks-uri.",
 		remedy: "Set --service-account-jwks-uri to the issuer's URL followed by " + stranger.JWKSPath + ".",
-		look: func(e *evidence) finding {
-			complaints := e.complaints(func(r apiserver.Reading) string {
-				if want := e.issuer + stranger.JWKSPath; r.JWKSURI != want {
-					return fmt.Sprintf("jwks_uri is %s", r.JWKSURI)
-				}
-				return ""
-			})
-			if len(complaints) > 0 { // every consumer reads the published one
-				return ok("no, and only those who read the API server's would care: %s", strings.Join(complaints, "; "))
-			}
-			return ok("%s%s", e.issuer, stranger.JWKSPath)
-		},
+		look:   issuerJWKSURI,
 	}}
 }
 
@@ -122,4 +96,38 @@ func issuerPublic(e *evidence) finding {
 func public(address netip.Addr) bool {
 	address = address.Unmap()
 	return address.IsGlobalUnicast() && !address.IsPrivate()
+}
+
+func issuerSame(e *evidence) finding {
+	if issuers := e.issuers(); len(issuers) > 1 {
+		return broken("there are %d: %s", len(issuers), strings.Join(e.perServer(func(r apiserver.Reading) string { return r.Issuer }), "; "))
+	}
+	return ok("%s", e.issuers()[0])
+}
+
+func issuerKnown(e *evidence) finding {
+	if e.issuer == "" {
+		return broken("nobody says: no --issuer, no settings, and no API server could be asked")
+	}
+	return ok("%s", e.issuer)
+}
+
+func issuerExpected(e *evidence) finding {
+	if theirs := e.issuers()[0]; theirs != e.issuer {
+		return broken("the API servers have %q, wanted is %q%s", theirs, e.issuer, difference(theirs, e.issuer))
+	}
+	return ok("byte for byte")
+}
+
+func issuerJWKSURI(e *evidence) finding {
+	complaints := e.complaints(func(r apiserver.Reading) string {
+		if want := e.issuer + stranger.JWKSPath; r.JWKSURI != want {
+			return fmt.Sprintf("jwks_uri is %s", r.JWKSURI)
+		}
+		return ""
+	})
+	if len(complaints) > 0 { // every consumer reads the published one
+		return ok("no, and only those who read the API server's would care: %s", strings.Join(complaints, "; "))
+	}
+	return ok("%s%s", e.issuer, stranger.JWKSPath)
 }

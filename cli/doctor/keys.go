@@ -21,16 +21,12 @@ func keyChecks() []check {
 		id: "keys.private", question: "Does every API server publish public keys only?", needs: []string{"cluster.discovery"},
 		how:    "Reads /openid/v1/jwks of each and looks for private members and symmetric keys.",
 		remedy: incident,
-		look: func(e *evidence) finding {
-			return e.keyTrouble("public keys only", jwks.ErrPrivate, jwks.ErrSymmetric)
-		},
+		look:   keysPrivate,
 	}, {
 		id: "keys.weak", question: "Are the keys strong enough, and of a size that verifiers take?", needs: []string{"keys.private"},
 		how:    "RSA of 2048 to 4096 bits with the exponent 65537 or more, or P-256, P-384, P-521. Vault and other users of go-jose refuse longer moduli.",
 		remedy: "Rotate to an RSA-2048 key, which is accepted everywhere: `kube-iam-assume rotation plan`.",
-		look: func(e *evidence) finding {
-			return e.keyTrouble("strong, and of a common size", jwks.ErrWeak, jwks.ErrUnsupported)
-		},
+		look:   keysWeak,
 	}, {
 		id: "keys.strict", question: "Is every API server's JWKS one that publishers accept?", needs: []string{"keys.weak"},
 		how:    "Reads it as strictly as a publisher: no unknown members, no ambiguous IDs, algorithm and use that fit the key.",
@@ -40,9 +36,7 @@ func keyChecks() []check {
 		id: "keys.twice", question: "Is every key listed once?", needs: []string{"keys.strict"},
 		how:    "Kubernetes lists a key as often as --service-account-key-file names it, which eats into the limits of consumers.",
 		remedy: "Name every key file once, and no file that has the same key as another.",
-		look: func(e *evidence) finding {
-			return softly(unless(e.complaints(func(r apiserver.Reading) string { return twice(r.Body) }), "yes"))
-		},
+		look:   keysTwice,
 	}, {
 		id: "keys.same", question: "Do all API servers list the same keys?", needs: []string{"keys.strict"},
 		how:    "Compares the sets. While they differ, one API server may refuse tokens that another issued.",
@@ -52,18 +46,7 @@ func keyChecks() []check {
 		id: "keys.count", question: "Is the number of keys within every limit?", needs: []string{"keys.strict"},
 		how:    fmt.Sprintf("A publisher takes at most %d of a cluster; OCI API Gateway reads 10.", rotation.MaxKeysPerCluster),
 		remedy: "Take keys that sign nothing any more off the --service-account-key-file flags.",
-		look: func(e *evidence) finding {
-			switch n := len(e.union()); {
-			case n == 0:
-				return broken("no API server lists a key").doing("The signing key is not listed by itself: name its public half with --service-account-key-file too.")
-			case n > rotation.MaxKeysPerCluster:
-				return broken("%d keys; publishers refuse more than %d", n, rotation.MaxKeysPerCluster)
-			case n > ociKeys:
-				return warn("%d keys; OCI API Gateway reads %d", n, ociKeys)
-			default:
-				return ok("%d", n)
-			}
-		},
+		look:   keysCount,
 	}, {
 		id: "keys.ids", question: "Are key IDs the ones that Kubernetes derives from the keys?", needs: []string{"keys.strict"},
 		how:    "A derived ID can't be chosen by an attacker. External signers (KEP-740) choose theirs.",
@@ -174,4 +157,29 @@ func algorithmsFit(e *evidence) finding {
 		return softly(f)
 	}
 	return f
+}
+
+func keysPrivate(e *evidence) finding {
+	return e.keyTrouble("public keys only", jwks.ErrPrivate, jwks.ErrSymmetric)
+}
+
+func keysWeak(e *evidence) finding {
+	return e.keyTrouble("strong, and of a common size", jwks.ErrWeak, jwks.ErrUnsupported)
+}
+
+func keysTwice(e *evidence) finding {
+	return softly(unless(e.complaints(func(r apiserver.Reading) string { return twice(r.Body) }), "yes"))
+}
+
+func keysCount(e *evidence) finding {
+	switch n := len(e.union()); {
+	case n == 0:
+		return broken("no API server lists a key").doing("The signing key is not listed by itself: name its public half with --service-account-key-file too.")
+	case n > rotation.MaxKeysPerCluster:
+		return broken("%d keys; publishers refuse more than %d", n, rotation.MaxKeysPerCluster)
+	case n > ociKeys:
+		return warn("%d keys; OCI API Gateway reads %d", n, ociKeys)
+	default:
+		return ok("%d", n)
+	}
 }

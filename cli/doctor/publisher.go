@@ -23,62 +23,22 @@ func publisherChecks() []check {
 		id: "publisher.enrolled", question: "Is the issuer enrolled at the publisher?", needs: []string{"issuer.known"},
 		how:    "Looks the issuer up in the file of --publisher-settings, byte for byte.",
 		remedy: "Enroll the cluster: `kube-iam-assume enroll ID > clusters/ID.yaml`, list it under the issuer, and deploy.",
-		look: func(e *evidence) finding {
-			switch _, found := e.enrolledIssuer(); {
-			case e.options.PublisherErr != nil:
-				return broken("%v", e.options.PublisherErr).doing("Correct the settings; the publisher refuses to start with them.")
-			case e.options.Publisher == nil:
-				return skip("no --publisher-settings")
-			case !found:
-				return broken("the publisher %q has no issuer %s", e.options.Publisher.Name, e.issuer)
-			}
-			return ok("at %s", e.options.Publisher.Name)
-		},
+		look:   publisherEnrolled,
 	}, {
 		id: "publisher.cluster", question: "Is the cluster enrolled, and its exporter's account the one that is believed?", needs: []string{"publisher.enrolled"},
 		how:    "Compares cluster ID and service account of the exporter with the enrollment.",
 		remedy: "Correct cluster or serviceAccount in the exporter's settings, or exporterServiceAccount in the cluster's file.",
-		look: func(e *evidence) finding {
-			c, found := e.enrolled()
-			switch {
-			case !found && e.settings == nil:
-				return skip("the issuer is shared; --exporter-settings would say which cluster this is")
-			case !found:
-				return broken("the cluster %q is not enrolled at the issuer", e.settings.Cluster)
-			case c.Removed:
-				return broken("the cluster %q is removed", c.ID).doing("Enroll it again with a higher generation, without removed: true.")
-			case c.ExporterServiceAccount != e.options.Account:
-				return broken("the account is %s, the enrollment believes %s", e.options.Account, c.ExporterServiceAccount)
-			}
-			return ok("%s, as %s", c.ID, c.ExporterServiceAccount)
-		},
+		look:   publisherCluster,
 	}, {
 		id: "publisher.named", question: "Does the exporter send to this publisher by its name?", needs: []string{"publisher.enrolled", "exporter.settings"},
 		how:    "A snapshot names its publishers; one that is not named refuses it.",
 		remedy: "Make destinations[].publisher in the exporter's settings the publisher's name.",
-		look: func(e *evidence) finding {
-			for _, d := range e.settings.Destinations {
-				if d.Publisher == e.options.Publisher.Name {
-					return ok("%s", d.Publisher)
-				}
-			}
-			return broken("no destination is named %q", e.options.Publisher.Name)
-		},
+		look:   publisherNamed,
 	}, {
 		id: "publisher.state", question: "Is the publisher's state there?", needs: []string{"publisher.enrolled"},
 		how:    "Reads the state object in --data (a standalone publisher's directory).",
 		remedy: "`kube-iam-assume operate recover` rebuilds a lost state from the log and the public keys.",
-		look: func(e *evidence) finding {
-			switch {
-			case e.options.Data == "":
-				return skip("no --data")
-			case errors.Is(e.stateErr, bucket.ErrNotFound):
-				return broken("there is no state of %s: the publisher has not started yet, or the state is lost", e.issuer)
-			case e.stateErr != nil:
-				return broken("%v", e.stateErr)
-			}
-			return ok("revision %d, publication %d", e.state.Revision, e.state.Publication)
-		},
+		look:   publisherState,
 	}, {
 		id: "publisher.heard", question: "Does the publisher hear from the cluster?", needs: []string{"publisher.state", "publisher.cluster"},
 		how:    "When it last accepted a snapshot, by whose word, and whether that spoke for every API server.",
@@ -93,19 +53,7 @@ func publisherChecks() []check {
 		id: "publisher.log", question: "Does the publisher's log hold?", needs: []string{"publisher.state"},
 		how:    "What `kube-iam-assume history` does: no gap, nothing changed, every snapshot verified again.",
 		remedy: "Run `kube-iam-assume history` and ask the bucket's access log who deleted or changed a record.",
-		look: func(e *evidence) finding {
-			report, err := history.Read(os.DirFS(e.options.Data), e.issuer)
-			if err != nil {
-				return broken("%v", err)
-			}
-			var all []string
-			for _, log := range report.Logs {
-				for _, p := range log.Problems {
-					all = append(all, p.What)
-				}
-			}
-			return unless(all, "%d records", len(report.Logs[0].Records))
-		},
+		look:   publisherLog,
 	}}
 }
 
@@ -187,4 +135,66 @@ func (e *evidence) gatherState(ctx context.Context) {
 		return
 	}
 	e.state = &state
+}
+
+func publisherEnrolled(e *evidence) finding {
+	switch _, found := e.enrolledIssuer(); {
+	case e.options.PublisherErr != nil:
+		return broken("%v", e.options.PublisherErr).doing("Correct the settings; the publisher refuses to start with them.")
+	case e.options.Publisher == nil:
+		return skip("no --publisher-settings")
+	case !found:
+		return broken("the publisher %q has no issuer %s", e.options.Publisher.Name, e.issuer)
+	}
+	return ok("at %s", e.options.Publisher.Name)
+}
+
+func publisherCluster(e *evidence) finding {
+	c, found := e.enrolled()
+	switch {
+	case !found && e.settings == nil:
+		return skip("the issuer is shared; --exporter-settings would say which cluster this is")
+	case !found:
+		return broken("the cluster %q is not enrolled at the issuer", e.settings.Cluster)
+	case c.Removed:
+		return broken("the cluster %q is removed", c.ID).doing("Enroll it again with a higher generation, without removed: true.")
+	case c.ExporterServiceAccount != e.options.Account:
+		return broken("the account is %s, the enrollment believes %s", e.options.Account, c.ExporterServiceAccount)
+	}
+	return ok("%s, as %s", c.ID, c.ExporterServiceAccount)
+}
+
+func publisherNamed(e *evidence) finding {
+	for _, d := range e.settings.Destinations {
+		if d.Publisher == e.options.Publisher.Name {
+			return ok("%s", d.Publisher)
+		}
+	}
+	return broken("no destination is named %q", e.options.Publisher.Name)
+}
+
+func publisherState(e *evidence) finding {
+	switch {
+	case e.options.Data == "":
+		return skip("no --data")
+	case errors.Is(e.stateErr, bucket.ErrNotFound):
+		return broken("there is no state of %s: the publisher has not started yet, or the state is lost", e.issuer)
+	case e.stateErr != nil:
+		return broken("%v", e.stateErr)
+	}
+	return ok("revision %d, publication %d", e.state.Revision, e.state.Publication)
+}
+
+func publisherLog(e *evidence) finding {
+	report, err := history.Read(os.DirFS(e.options.Data), e.issuer)
+	if err != nil {
+		return broken("%v", err)
+	}
+	var all []string
+	for _, log := range report.Logs {
+		for _, p := range log.Problems {
+			all = append(all, p.What)
+		}
+	}
+	return unless(all, "%d records", len(report.Logs[0].Records))
 }

@@ -26,12 +26,7 @@ func serverChecks() []check {
 		id: "cluster.direct", question: "Is it known which API server said what?", needs: []string{"cluster.each"},
 		how:    "Each address of the EndpointSlice is one API server. Through a balancer all look alike, and a difference between them can be missed.",
 		remedy: "Run doctor on a node, or in the cluster. The exporter needs apiServers.addresses, or apiServers.expect for a virtual address.",
-		look: func(e *evidence) finding {
-			if !e.direct {
-				return warn("none of %v can be reached from here; %d fresh connections to %s were read instead", e.cluster.Listed, len(e.readings), e.readings[0].Address)
-			}
-			return ok("%d API servers, each read at its own address", len(e.readings))
-		},
+		look:   clusterDirect,
 	}, {
 		id: "cluster.discovery", question: "Does every API server have a discovery document?", needs: []string{"cluster.each"},
 		how:  "GET /.well-known/openid-configuration with your credentials. Kubernetes answers 404 when the first issuer is not an https URL, and only its log says so.",
@@ -130,4 +125,11 @@ func ahead(d time.Duration) string {
 		return (-d).String() + " behind"
 	}
 	return d.String() + " ahead"
+}
+
+func clusterDirect(e *evidence) finding {
+	if !e.direct {
+		return warn("none of %v can be reached from here; %d fresh connections to %s were read instead", e.cluster.Listed, len(e.readings), e.readings[0].Address)
+	}
+	return ok("%d API servers, each read at its own address", len(e.readings))
 }

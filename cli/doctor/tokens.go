@@ -28,54 +28,22 @@ func tokenChecks() []check {
 		id: "tokens.issuer", question: "Do tokens carry the issuer of the discovery document?", needs: []string{"tokens.issued"},
 		how:    "Compares the iss of the token with the issuer that the same API server publishes.",
 		remedy: "The API server was changed between two questions, or they were answered by different ones: run doctor again when the change is over.",
-		look: func(e *evidence) finding {
-			return unless(e.tokenComplaints(func(r apiserver.Reading, t apiserver.Token) string {
-				if e.direct && t.Claims.Issuer != r.Issuer || !slices.Contains(e.issuers(), t.Claims.Issuer) {
-					return fmt.Sprintf("its tokens have the issuer %q", t.Claims.Issuer)
-				}
-				return ""
-			}), "yes")
-		},
+		look:   tokensIssuer,
 	}, {
 		id: "tokens.signing-key", question: "Does every API server list the key it signs with?", needs: []string{"tokens.issued", "keys.strict"},
 		how:    "The header of a token names the key. Kubernetes does not list the signing key by itself; an API server that lacks it refuses its own tokens, and so does everybody.",
 		remedy: "Name the public half of --service-account-signing-key-file with --service-account-key-file on that API server.",
-		look: func(e *evidence) finding {
-			return unless(e.tokenComplaints(func(r apiserver.Reading, t apiserver.Token) string {
-				keys := r.Keys
-				if !e.direct {
-					keys = e.union()
-				}
-				if _, listed := keys.ByID(t.KeyID); !listed {
-					return fmt.Sprintf("it signs with %s, which its JWKS does not list", t.KeyID)
-				}
-				return ""
-			}), "%s", strings.Join(e.signers(), ", "))
-		},
+		look:   tokensSigningKey,
 	}, {
 		id: "tokens.mutual", question: "Does every API server accept the others' tokens?", needs: []string{"tokens.signing-key", "cluster.direct"},
 		how:    "Each must list the keys that the others sign with; else pods are refused in turns (401).",
 		remedy: "Give every API server every --service-account-key-file before any of them signs with a new key: `kube-iam-assume rotation plan`.",
-		look: func(e *evidence) finding {
-			return unless(e.complaints(func(r apiserver.Reading) string {
-				for _, id := range e.signers() {
-					if _, listed := r.Keys.ByID(id); !listed && e.direct {
-						return "it does not list " + id + ", with which another signs"
-					}
-				}
-				return ""
-			}), "yes")
-		},
+		look:   tokensMutual,
 	}, {
 		id: "tokens.one-key", question: "Do all API servers sign with the same key?", needs: []string{"tokens.signing-key"},
 		how:    "Compares the key IDs in the headers of tokens.",
 		remedy: "Normal during a rotation: finish it with the next API server. Otherwise copy the signing key to every control plane node.",
-		look: func(e *evidence) finding {
-			if len(e.signers()) > 1 {
-				return warn("they sign with %s", strings.Join(e.signers(), ", "))
-			}
-			return ok("%s", e.signers()[0])
-		},
+		look:   tokensOneKey,
 	}, {
 		id: "tokens.default-audience", question: "Is a pod's default token useless outside the cluster?", needs: []string{"tokens.issued"},
 		how:    "Asks for a token without naming an audience. If --api-audiences names a cloud's, every pod's default token works there, some for a year.",
@@ -85,9 +53,7 @@ func tokenChecks() []check {
 		id: "tokens.lifetime", question: "Does a removed key stay published longer than any token lives?", needs: []string{"tokens.issued"},
 		how:    "Asks for a token of ten years with an audience that nobody accepts and reads what the API server makes of it; compares with the retention.",
 		remedy: "Set --service-account-max-token-expiration=24h on every API server, or a longer retention at the publisher.",
-		look: func(e *evidence) finding {
-			return softly(unless(e.longComplaints(), "tokens live at most %s, the retention is %s", longest(e.long), e.retention))
-		},
+		look:   tokensLifetime,
 	}, {
 		id: "tokens.attestation", question: "May the exporter get the API servers' word for its snapshots?", needs: []string{"tokens.issued"},
 		how:    "Asks the API server whether the account may create tokens of itself (SubjectAccessReview).",
@@ -200,4 +166,48 @@ func (e *evidence) may(what ...string) finding {
 		}
 	}
 	return unless(denied, "yes")
+}
+
+func tokensIssuer(e *evidence) finding {
+	return unless(e.tokenComplaints(func(r apiserver.Reading, t apiserver.Token) string {
+		if e.direct && t.Claims.Issuer != r.Issuer || !slices.Contains(e.issuers(), t.Claims.Issuer) {
+			return fmt.Sprintf("its tokens have the issuer %q", t.Claims.Issuer)
+		}
+		return ""
+	}), "yes")
+}
+
+func tokensSigningKey(e *evidence) finding {
+	return unless(e.tokenComplaints(func(r apiserver.Reading, t apiserver.Token) string {
+		keys := r.Keys
+		if !e.direct {
+			keys = e.union()
+		}
+		if _, listed := keys.ByID(t.KeyID); !listed {
+			return fmt.Sprintf("it signs with %s, which its JWKS does not list", t.KeyID)
+		}
+		return ""
+	}), "%s", strings.Join(e.signers(), ", "))
+}
+
+func tokensMutual(e *evidence) finding {
+	return unless(e.complaints(func(r apiserver.Reading) string {
+		for _, id := range e.signers() {
+			if _, listed := r.Keys.ByID(id); !listed && e.direct {
+				return "it does not list " + id + ", with which another signs"
+			}
+		}
+		return ""
+	}), "yes")
+}
+
+func tokensOneKey(e *evidence) finding {
+	if len(e.signers()) > 1 {
+		return warn("they sign with %s", strings.Join(e.signers(), ", "))
+	}
+	return ok("%s", e.signers()[0])
+}
+
+func tokensLifetime(e *evidence) finding {
+	return softly(unless(e.longComplaints(), "tokens live at most %s, the retention is %s", longest(e.long), e.retention))
 }

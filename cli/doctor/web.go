@@ -57,66 +57,27 @@ func webChecks() []check {
 		id: "web.dns", question: "Does the issuer's host have an address?", needs: []string{"issuer.public"},
 		how:    "Asks DNS. A name that is gone but still registered at clouds can be taken over by others.",
 		remedy: "Create the DNS record or the bucket; if the host is gone for good, delete the identity providers that name it: who takes the name over can forge every identity.",
-		look: func(e *evidence) finding {
-			switch {
-			case e.options.Proxied:
-				return skip("a proxy resolves it")
-			case e.resolveErr != nil:
-				return broken("%s: %v", e.host(), e.resolveErr)
-			}
-			return ok("%s: %s", e.host(), strings.Join(e.addresses, ", "))
-		},
+		look:   webDNS,
 	}, {
 		id: "web.public-address", question: "Is it a public address?", needs: []string{"web.dns"},
 		how:    "Clouds come from the internet; a name that leads to a private address here may lead to nothing there.",
 		remedy: "Publish a public address, or give --internal if every consumer is in the same network.",
-		look: func(e *evidence) finding {
-			var private []string
-			for _, a := range e.addresses {
-				if address, err := netip.ParseAddr(a); err == nil && !public(address) {
-					private = append(private, a)
-				}
-			}
-			if e.options.Internal {
-				return ok("--internal: its consumers are in the same network")
-			}
-			return unless(private, "%s", strings.Join(e.addresses, ", "))
-		},
+		look:   webPublicAddress,
 	}, {
 		id: "web.connect", question: "Does the host answer on its port?", needs: []string{"issuer.public"},
 		how:    "Connects from here, as a cloud does from elsewhere.",
 		remedy: "Start the web server, or open its firewall for everybody: clouds publish no addresses to allow.",
-		look: func(e *evidence) finding {
-			var dns *net.DNSError
-			if e.discovery.err != nil && !isTLS(e.discovery.err) {
-				if errors.As(e.discovery.err, &dns) {
-					return broken("%s has no address", e.host())
-				}
-				return broken("%v", withoutURL(e.discovery.err))
-			}
-			return ok("yes")
-		},
+		look:   webConnect,
 	}, {
 		id: "web.tls", question: "Is its certificate one that clouds accept?", needs: []string{"web.connect"},
 		how:    "TLS 1.2 or newer, the host's name, a public authority (or that of --ca-bundle), not expired.",
 		remedy: "Use a certificate of a public authority for this very name, with its intermediates. Thumbprints at AWS can't repair it for the other clouds.",
-		look: func(e *evidence) finding {
-			if e.discovery.err != nil {
-				return broken("%v", tlsTrouble(e.discovery.err))
-			}
-			return ok("yes")
-		},
+		look:   webTLS,
 	}, {
 		id: "web.certificate", question: "Is the certificate renewed in time?", needs: []string{"web.tls"},
 		how:    "The end of the certificate that ends first in the chain.",
 		remedy: "Renew it, and see why nothing did: automatic renewal has usually happened 30 days before the end.",
-		look: func(e *evidence) finding {
-			left := e.discovery.expires.Sub(e.options.Now())
-			if left < renewal {
-				return warn("it ends in %s", left.Round(time.Hour))
-			}
-			return ok("until %s", e.discovery.expires.UTC().Format(time.DateOnly))
-		},
+		look:   webCertificate,
 	}, {
 		id: "web.clock", question: "Do the API servers' clocks agree with the world's?", needs: []string{"web.tls", "cluster.discovery"},
 		how:    "Compares the Date of the API servers with that of the issuer's host.",
@@ -242,4 +203,53 @@ func (v view) maxAge() (time.Duration, bool) {
 		}
 	}
 	return 0, false
+}
+
+func webDNS(e *evidence) finding {
+	switch {
+	case e.options.Proxied:
+		return skip("a proxy resolves it")
+	case e.resolveErr != nil:
+		return broken("%s: %v", e.host(), e.resolveErr)
+	}
+	return ok("%s: %s", e.host(), strings.Join(e.addresses, ", "))
+}
+
+func webPublicAddress(e *evidence) finding {
+	var private []string
+	for _, a := range e.addresses {
+		if address, err := netip.ParseAddr(a); err == nil && !public(address) {
+			private = append(private, a)
+		}
+	}
+	if e.options.Internal {
+		return ok("--internal: its consumers are in the same network")
+	}
+	return unless(private, "%s", strings.Join(e.addresses, ", "))
+}
+
+func webConnect(e *evidence) finding {
+	var dns *net.DNSError
+	if e.discovery.err != nil && !isTLS(e.discovery.err) {
+		if errors.As(e.discovery.err, &dns) {
+			return broken("%s has no address", e.host())
+		}
+		return broken("%v", withoutURL(e.discovery.err))
+	}
+	return ok("yes")
+}
+
+func webTLS(e *evidence) finding {
+	if e.discovery.err != nil {
+		return broken("%v", tlsTrouble(e.discovery.err))
+	}
+	return ok("yes")
+}
+
+func webCertificate(e *evidence) finding {
+	left := e.discovery.expires.Sub(e.options.Now())
+	if left < renewal {
+		return warn("it ends in %s", left.Round(time.Hour))
+	}
+	return ok("until %s", e.discovery.expires.UTC().Format(time.DateOnly))
 }

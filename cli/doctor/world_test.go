@@ -73,6 +73,7 @@ type world struct {
 	metrics string
 	ready   int
 	options doctor.Options
+	first   snapshottest.Key // that the cluster was enrolled with
 
 	authority authority
 	listener  *httptest.Server
@@ -88,7 +89,7 @@ type answer struct {
 
 func newWorld(t *testing.T) *world {
 	t.Helper()
-	w := &world{T: t, data: t.TempDir(), web: map[string]answer{}, metrics: exporterMetrics, ready: http.StatusOK, authority: newAuthority(t)}
+	w := &world{T: t, data: t.TempDir(), web: map[string]answer{}, metrics: exporterMetrics, ready: http.StatusOK, authority: newAuthority(t), first: rsaKey()}
 	for range 2 {
 		w.servers = append(w.servers, w.startServer())
 	}
@@ -122,7 +123,7 @@ func (w *world) dial(ctx context.Context, network, _ string) (net.Conn, error) {
 func (w *world) settings() *enrollment.Publisher {
 	return &enrollment.Publisher{Name: "p", Issuers: []enrollment.Issuer{{
 		URL: issuer, Path: "prod", Retention: 48 * time.Hour,
-		Clusters: []enrollment.Cluster{{ID: "prod", Generation: 1, ExporterServiceAccount: account, BootstrapKeys: jwks.Set{rsaKey().Key}}},
+		Clusters: []enrollment.Cluster{{ID: "prod", Generation: 1, ExporterServiceAccount: account, BootstrapKeys: jwks.Set{w.first.Key}}},
 	}}}
 }
 
@@ -131,7 +132,7 @@ func (w *world) publish(keys ...snapshottest.Key) {
 	w.Helper()
 	documents, private := must(dir.Open(filepath.Join(w.data, "documents"))), must(dir.Open(filepath.Join(w.data, "private")))
 	p := must(publish.New(publish.Config{Settings: *w.settings(), Documents: documents, Private: private}))
-	envelope := snapshottest.Cluster{ID: "prod", Issuer: issuer, ServiceAccount: account}.NewExporter("p").Send(time.Now(), keys, rsaKey())
+	envelope := snapshottest.Cluster{ID: "prod", Issuer: issuer, ServiceAccount: account}.NewExporter("p").Send(time.Now(), keys, w.first)
 	must(p.Accept(w.Context(), envelope))
 	for _, path := range []string{stranger.DiscoveryPath, stranger.JWKSPath} {
 		object, _, err := documents.Get(w.Context(), "prod"+path)
