@@ -161,7 +161,8 @@ func (w *world) attemptsAtTokens(eve, impersonating kubernetes.Interface, runnin
 func (w *world) attemptsAtPods(eve kubernetes.Interface, running *core.Pod) []attempt {
 	create := func(client kubernetes.Interface, change func(*core.Pod)) func(context.Context) error {
 		return func(ctx context.Context) error {
-			p := &core.Pod{ObjectMeta: meta.ObjectMeta{Name: account + "-x", Labels: running.Labels, OwnerReferences: running.OwnerReferences}, Spec: *running.Spec.DeepCopy()}
+			like := running.DeepCopy()
+			p := &core.Pod{ObjectMeta: meta.ObjectMeta{Name: account + "-x", Labels: like.Labels, OwnerReferences: like.OwnerReferences}, Spec: like.Spec}
 			p.Spec.NodeName, p.Spec.TopologySpreadConstraints = "", nil // as only an API server fills them in
 			change(p)
 			_, err := client.CoreV1().Pods(namespace).Create(ctx, p, meta.CreateOptions{DryRun: dry})
@@ -184,6 +185,7 @@ func (w *world) attemptsAtPods(eve kubernetes.Interface, running *core.Pod) []at
 	return []attempt{
 		{"a pod", "pods", create(eve, same)},
 		{"a pod, as the administrator", "pods", create(w.cluster.Admin(0), same)},
+		{"a pod of the Deployment's", "", create(w.controller("replicaset-controller"), same)},
 		{"a pod of a Job", "pods", create(w.controller("job-controller"), func(p *core.Pod) { p.OwnerReferences[0].Kind = "Job" })},
 		{"a pod of a StatefulSet, where all controllers are one", "pods", create(w.as("system:kube-controller-manager", "system:masters"), func(p *core.Pod) { p.OwnerReferences[0].Kind = "StatefulSet" })},
 		{"a pod of another ReplicaSet", "pods", create(w.controller("replicaset-controller"), func(p *core.Pod) { p.OwnerReferences[0].Name = "x" })},
