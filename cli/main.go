@@ -17,6 +17,7 @@ import (
 	"github.com/kube-iam-assume/kube-iam-assume/cli/demo"
 	"github.com/kube-iam-assume/kube-iam-assume/cli/doctor"
 	"github.com/kube-iam-assume/kube-iam-assume/cli/history"
+	"github.com/kube-iam-assume/kube-iam-assume/cli/inject"
 	"github.com/kube-iam-assume/kube-iam-assume/cli/setup"
 	"github.com/kube-iam-assume/kube-iam-assume/cli/trust"
 )
@@ -65,7 +66,7 @@ through every rotation. Workloads then get cloud access without a stored secret.
 		PersistentPreRunE: func(c *cobra.Command, _ []string) error { return usage(c, c.ValidateRequiredFlags()) },
 	}
 	root.SetFlagErrorFunc(usage)
-	root.AddCommand(doctor.Command(), history.Command(), trust.Command(), setup.Command())
+	root.AddCommand(doctor.Command(), history.Command(), trust.Command(), setup.Command(), inject.Command())
 	root.AddCommand(enrollCommand(), inspectCommand(), verifyCommand(), operateCommand(), demoCommand(), &cobra.Command{
 		Use: "version", Short: "Print the version", Args: cobra.NoArgs,
 		Run: func(c *cobra.Command, _ []string) { fmt.Fprintln(c.OutOrStdout(), version) },
