@@ -39,6 +39,7 @@ type issuerFile struct {
 	ServedAt   string         `json:"servedAt,omitempty"   yaml:"servedAt"`
 	Algorithms []string       `json:"algorithms,omitempty" yaml:"algorithms"`
 
+	Private                  bool   `json:"private,omitempty"                  yaml:"private"`
 	WorkloadIdentityProvider string `json:"workloadIdentityProvider,omitempty" yaml:"workloadIdentityProvider"`
 }
 
@@ -108,7 +109,7 @@ func (l *loader) issuer(i int, f issuerFile, before []Issuer) (Issuer, error) {
 	issuer := Issuer{
 		URL: f.URL, Path: strings.TrimPrefix(u.Path, "/"), Retention: defaultRetention,
 		Shared: f.Shared, Internal: f.Internal, Mirrors: f.Mirrors, ServedAt: f.ServedAt, Algorithms: f.Algorithms,
-		WorkloadIdentityProvider: f.WorkloadIdentityProvider,
+		Private: f.Private, WorkloadIdentityProvider: f.WorkloadIdentityProvider,
 	}
 	if f.Path != nil {
 		issuer.Path = *f.Path
@@ -221,7 +222,10 @@ var providerName = regexp.MustCompile(`^projects/[a-z0-9][-a-z0-9:.]{0,62}/locat
 // checkProvider makes sure that a Google provider gets the keys of one issuer alone: it has room for one issuer's.
 func (l *loader) checkProvider(at func(string) []any, issuer Issuer) error {
 	name := issuer.WorkloadIdentityProvider
-	if name == "" {
+	switch {
+	case issuer.Private && (name == "" || len(issuer.Mirrors) > 0 || issuer.ServedAt != ""):
+		return l.Errorf(at("private"), "private: true is for an issuer whose keys are at a workloadIdentityProvider and nowhere else: without one, or with mirrors, somebody has to fetch the documents")
+	case name == "":
 		return nil
 	}
 	if !providerName.MatchString(name) {

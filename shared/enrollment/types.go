@@ -25,6 +25,9 @@ type Issuer struct {
 	Algorithms []string      // for the discovery document; nil for those of the settings' keys, RS256 and ES256
 	Clusters   []Cluster
 
+	// Private says that nobody fetches the documents, because the keys are at the WorkloadIdentityProvider.
+	Private bool
+
 	// WorkloadIdentityProvider is the resource name of a Google provider that is to have the keys, too; "" for none.
 	WorkloadIdentityProvider string
 }

@@ -58,6 +58,7 @@ type issuer struct {
 	others    []string // where other publishers' documents of the issuer are
 	policy    rotation.Policy
 	internal  bool
+	private   bool // nobody fetches the documents
 	discovery bucket.Object
 	names     Objects
 	target    Target // nil for none
@@ -129,7 +130,7 @@ func newIssuer(settings enrollment.Issuer) (*issuer, error) {
 		return nil, err
 	}
 	iss := &issuer{
-		url: settings.URL, servedAt: settings.URL, others: settings.Mirrors, policy: policyOf(settings), internal: settings.Internal,
+		url: settings.URL, servedAt: settings.URL, others: settings.Mirrors, policy: policyOf(settings), internal: settings.Internal, private: settings.Private,
 		discovery: document(discoveryDocument(settings)), names: objects,
 	}
 	if settings.ServedAt != "" {

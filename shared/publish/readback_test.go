@@ -25,6 +25,7 @@ func TestReadBack(t *testing.T) {
 	for name, test := range map[string]struct {
 		serve    func(w http.ResponseWriter, stored []byte)
 		external bool // the settings do not say that the issuer is internal
+		private  bool // they say that nobody fetches the documents
 		want     string
 	}{
 		"as stored": {serve: func(w http.ResponseWriter, stored []byte) { _, _ = w.Write(stored) }},
@@ -34,8 +35,9 @@ func TestReadBack(t *testing.T) {
 			w.Header().Set("Location", "https://elsewhere.example.com/")
 			w.WriteHeader(http.StatusFound)
 		}, want: "302"},
-		"endless":           {serve: func(w http.ResponseWriter, _ []byte) { _, _ = w.Write(make([]byte, 200<<10)) }, want: "more than 131072 bytes"},
-		"a private address": {serve: func(w http.ResponseWriter, stored []byte) { _, _ = w.Write(stored) }, external: true, want: "set internal: true"},
+		"endless":                      {serve: func(w http.ResponseWriter, _ []byte) { _, _ = w.Write(make([]byte, 200<<10)) }, want: "more than 131072 bytes"},
+		"missing, which nobody misses": {serve: func(w http.ResponseWriter, _ []byte) { w.WriteHeader(http.StatusNotFound) }, private: true},
+		"a private address":            {serve: func(w http.ResponseWriter, stored []byte) { _, _ = w.Write(stored) }, external: true, want: "set internal: true"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -53,7 +55,7 @@ func TestReadBack(t *testing.T) {
 			roots.AddCert(web.Certificate())
 			p, err := publish.New(publish.Config{
 				Settings: enrollment.Publisher{Name: "p", Issuers: []enrollment.Issuer{{
-					URL: web.URL + "/prod", Path: "prod", Retention: 48 * time.Hour, Internal: !test.external, Clusters: []enrollment.Cluster{{
+					URL: web.URL + "/prod", Path: "prod", Retention: 48 * time.Hour, Internal: !test.external, Private: test.private, Clusters: []enrollment.Cluster{{
 						ID: "prod", Generation: 1, ExporterServiceAccount: "a/b", BootstrapKeys: jwks.Set{snapshottest.NewKey().Key},
 					}},
 				}}},
@@ -70,7 +72,7 @@ func TestReadBack(t *testing.T) {
 			if found := strings.Count(log.String(), "event=readback."); test.want == "" && found != 0 || test.want != "" && (found != 2 || !strings.Contains(log.String(), test.want)) {
 				t.Errorf("%d findings, want %q:\n%s", found, test.want, log)
 			}
-			if err := p.Public(context.Background(), web.URL+"/prod"); test.want == "" && err != nil ||
+			if err := p.Public(context.Background(), web.URL+"/prod"); test.want == "" && err != nil && !test.private ||
 				test.want != "" && (!errors.Is(err, publish.ErrNotPublic) || !strings.Contains(err.Error(), test.want)) {
 				t.Errorf("asked whether it is public: %v, want %q", err, test.want)
 			}

@@ -36,7 +36,7 @@ func (p *Publisher) reconcile(ctx context.Context, iss *issuer) error {
 	if err != nil {
 		return err
 	}
-	if len(out.written) == 0 { // what was written just now may be cached in its old form
+	if len(out.written) == 0 && !iss.private { // what was written just now may be cached in its old form
 		p.readBack(ctx, iss)
 		p.compareOthers(ctx, iss)
 	}
