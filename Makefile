@@ -16,22 +16,22 @@ RACE       = $(if $(filter 1,$(shell $(GO) env CGO_ENABLED)),-race)
 TEST       = $(GO) test -timeout 20m
 
 # The packages that start real API servers.
-KUBE = $(addsuffix /...,$(wildcard ./test/kube ./test/e2e))
+KUBE = $(addsuffix /...,$(wildcard ./test/kube ./test/e2e ./test/chart))
 
 export GO VERSION FUZZTIME
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-kube cdk-test e2e-aws sim fuzz bench check lint fmt build dist go kube aws gcp azure run-gcp e2e-gcp e2e-azure e2e-clouds
+.PHONY: help demo test test-kube cdk-test e2e-aws sim fuzz bench check lint fmt build dist go kube aws gcp azure chart chart-test terraform-test terraform-validate run-gcp e2e-gcp e2e-azure e2e-clouds
 
 help: ## what can be made
-	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' Makefile
 
 demo: build ## the whole path on this machine in under two minutes; KUBECONFIG=... uses your own cluster
 	@./bin/kube-iam-assume demo
 
 test: go ## every test, with a real kube-apiserver (built and cached the first time: several minutes)
 	@.ci/modules ./...
-	@$(MAKE) --no-print-directory kube aws gcp azure
+	@$(MAKE) --no-print-directory kube aws gcp azure chart
 	@$(TEST) $(RACE) $$($(GO) list ./... | grep -E '$(CONCURRENT)' | grep -v '/shared/publish$$')
 	@$(TEST) $(RACE) -skip '$(EXPLORING)' ./shared/publish
 	@$(TEST) -run '$(EXPLORING)' ./shared/publish
@@ -66,6 +66,16 @@ e2e-azure: go kube azure ## Azure: the same with the function behind a host of i
 
 e2e-clouds: go kube aws gcp azure ## one exporter, three publishers, three clouds' stores, one rotation
 	$(TEST) -count=1 -v ./test/e2e/clouds
+
+chart-test: go kube chart ## the Helm chart: rendered, applied to a real API server, and run as its service accounts (Linux)
+	$(TEST) -count=1 -v ./test/chart/...
+
+terraform-test: go ## the Terraform modules: guards, and what the terraform command (1.9 or newer) says of the modules without a provider
+	$(TEST) -count=1 -tags terraform ./deploy/terraform
+	cd deploy/terraform/validate/cel && $(GO) test -count=1 ./...
+
+terraform-validate: go ## the Azure modules by terraform and its real provider, which is built the first time (ten minutes)
+	@deploy/terraform/validate/run
 
 sim: go ## the long simulation: STEPS=1000000 random steps against the oracle
 	STEPS=$(STEPS) $(GO) test -timeout 0 -count=1 -v -run TestLongSimulation ./test/sim
@@ -107,3 +117,6 @@ gcp:
 
 azure:
 	@$(GO) run ./test/azure/build
+
+chart:
+	@$(GO) run ./test/chart/build
