@@ -88,7 +88,8 @@ func (s *Storage) run(t testing.TB, installed installation, folder string, ports
 		Name: "azurite", Binary: installed.node, Log: log,
 		Flags: []string{
 			installed.azurite, "--inMemoryPersistence", "--silent", "--disableTelemetry",
-			"--skipApiVersionCheck", // it knows fewer versions than the SDK, which sends the newest
+			"--skipApiVersionCheck",                                       // it knows fewer versions than the SDK, which sends the newest
+			"--blobKeepAliveTimeout=3600", "--queueKeepAliveTimeout=3600", // seconds: no connection is closed while it is being used
 			"--oauth=basic", "--cert=" + filepath.Join(folder, certificateFile), "--key=" + filepath.Join(folder, keyFile),
 			"--blobHost=" + host, fmt.Sprintf("--blobPort=%d", ports[0]),
 			"--queueHost=" + host, fmt.Sprintf("--queuePort=%d", ports[1]),
