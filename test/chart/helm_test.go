@@ -17,7 +17,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/util/yaml"
 
-	"github.com/kube-iam-assume/kube-iam-assume/test/chart"
+	"github.com/kube-iam-assume/kube-iam-assume/test/fromsource"
 )
 
 const (
@@ -26,7 +26,7 @@ const (
 	account   = "cluster-exporter"
 )
 
-var tools = sync.OnceValues(func() (string, error) { return chart.Tools(os.Stderr) })
+var tools = sync.OnceValues(func() (string, error) { return fromsource.Chart.Binaries(os.Stderr) })
 
 // tool runs helm or kubeconform, without anything of the person's who runs the tests.
 func tool(t testing.TB, name string, arguments ...string) (stdout, stderr string, err error) {

@@ -7,6 +7,8 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+
+	"github.com/kube-iam-assume/kube-iam-assume/test/fromsource"
 )
 
 // Swagger is Kubernetes' description of its API, of the version that the tests run.
@@ -16,7 +18,7 @@ type Swagger struct {
 
 // ReadSwagger finds the description beside the source of the API server that the tests build.
 func ReadSwagger() (Swagger, error) {
-	folder, err := moduleFolder("test/kube/binaries", "k8s.io/kubernetes")
+	folder, err := fromsource.Download("test/kube/binaries", "k8s.io/kubernetes")
 	if err != nil {
 		return Swagger{}, err
 	}
@@ -30,7 +32,7 @@ func ReadSwagger() (Swagger, error) {
 
 // OperatorResources are the files in which the Prometheus operator defines its kinds.
 func OperatorResources() ([]string, error) {
-	folder, err := moduleFolder("test/chart/crds", "github.com/prometheus-operator/prometheus-operator")
+	folder, err := fromsource.Download("test/chart/crds", "github.com/prometheus-operator/prometheus-operator")
 	if err != nil {
 		return nil, err
 	}
@@ -39,20 +41,6 @@ func OperatorResources() ([]string, error) {
 		files = append(files, filepath.Join(folder, "example", "prometheus-operator-crd", "monitoring.coreos.com_"+kind+".yaml"))
 	}
 	return files, nil
-}
-
-// moduleFolder is where the source is of a module that a nested one needs.
-func moduleFolder(nested, module string) (string, error) {
-	at, err := nestedModule(nested)
-	if err != nil {
-		return "", err
-	}
-	answer, err := goTool(at, "mod", "download", "-json", module)
-	if err != nil {
-		return "", fmt.Errorf("fetch the source of %s: %w", module, err)
-	}
-	var found struct{ Dir string }
-	return found.Dir, json.Unmarshal([]byte(answer), &found)
 }
 
 // Write makes the JSON Schema of one kind in a folder, under the name kubeconform looks for. It is strict: what Kubernetes does not know is

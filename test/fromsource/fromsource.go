@@ -1,5 +1,5 @@
-// Package fromsource builds programs that tests want the real ones of from source, once per version: Kubernetes, and a server
-// of S3, IAM and STS.
+// Package fromsource builds programs that tests want the real ones of from source, once per version: Kubernetes, servers of the
+// clouds' storage, Helm, Vault.
 //
 // It needs the Go tool and a module proxy, nothing else. The versions are those of nested modules, which keep the programs'
 // own dependencies out of ours. What was built stays in the user's cache folder, named after everything that decides its
@@ -9,6 +9,7 @@ package fromsource
 import (
 	"crypto/sha256"
 	"encoding/hex"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -36,6 +37,7 @@ type program struct {
 	pkg     string
 	cost    string // CPU time of a cold build, measured
 	version bool   // stamped with the -X flags Kubernetes reports its version by
+	tags    string // of the build
 }
 
 // Kubernetes is kube-apiserver and etcd.
@@ -53,6 +55,22 @@ var AWS = Set{name: "aws", module: "test/aws/binaries", programs: []program{
 		name: "versitygw", module: "github.com/versity/versitygw", pkg: "github.com/versity/versitygw/cmd/versitygw",
 		cost: "2 CPU-minutes",
 	},
+}}
+
+// GCP is fake-gcs-server, a server of Cloud Storage.
+var GCP = Set{name: "gcp", module: "test/gcp/binaries", programs: []program{
+	{name: "fake-gcs-server", module: "github.com/fsouza/fake-gcs-server", pkg: "github.com/fsouza/fake-gcs-server", cost: "2 CPU-minutes"},
+}}
+
+// Chart is what judges the Helm chart.
+var Chart = Set{name: "chart", module: "test/chart/binaries", programs: []program{
+	{name: "helm", module: "helm.sh/helm/v4", pkg: "helm.sh/helm/v4/cmd/helm", cost: "4 CPU-minutes"},
+	{name: "kubeconform", module: "github.com/yannh/kubeconform", pkg: "github.com/yannh/kubeconform/cmd/kubeconform", cost: "4 CPU-seconds"},
+}}
+
+// Vault is Vault's server without what needs other people's clouds; its JWT auth method is in it.
+var Vault = Set{name: "vault", module: "test/vault/binaries", programs: []program{
+	{name: "vault", module: "github.com/hashicorp/vault", pkg: "github.com/hashicorp/vault", cost: "8 CPU-minutes", tags: "minimal"},
 }}
 
 // Binaries returns the folder that holds the executables, building them first if this machine has not. Several processes may
@@ -108,16 +126,41 @@ type source struct {
 }
 
 func (s Set) findSource() (source, error) {
-	// A module cannot embed files of one nested in it, so the Go tool says where the sources are.
-	root, err := goTool("", "list", "-m", "-f", "{{.Dir}}")
+	folder, err := nested(s.module)
 	if err != nil {
-		return source{}, fmt.Errorf("find this module's source: %w", err)
+		return source{}, err
 	}
-	found := source{set: s, folder: filepath.Join(root, filepath.FromSlash(s.module))}
+	found := source{set: s, folder: folder}
 	if found.goVersion, err = goTool(found.folder, "env", "GOVERSION"); err != nil {
 		return source{}, fmt.Errorf("ask the Go tool for its version: %w", err)
 	}
 	return found, nil
+}
+
+// nested is the folder of a nested module. A module cannot embed files of one nested in it, so the Go tool says where the sources are.
+func nested(module string) (string, error) {
+	root, err := goTool("", "list", "-m", "-f", "{{.Dir}}")
+	if err != nil {
+		return "", fmt.Errorf("find this module's source: %w", err)
+	}
+	return filepath.Join(root, filepath.FromSlash(module)), nil
+}
+
+// Download returns the folder with the source of a module that a nested module requires, at that version.
+func Download(nestedModule, module string) (string, error) {
+	at, err := nested(nestedModule)
+	if err != nil {
+		return "", err
+	}
+	answer, err := goTool(at, "mod", "download", "-json", module)
+	if err != nil {
+		return "", fmt.Errorf("download %s (needs a module proxy the first time; see `go env GOPROXY`): %w", module, err)
+	}
+	var downloaded struct{ Dir string }
+	if err := json.Unmarshal([]byte(answer), &downloaded); err != nil {
+		return "", fmt.Errorf("find %s: %w", module, err)
+	}
+	return downloaded.Dir, nil
 }
 
 // cacheFolder names the folder after what decides its content.
@@ -165,7 +208,7 @@ func (s source) build(p program, folder string, progress io.Writer) error {
 	}
 	building := startReport(progress, fmt.Sprintf("building %s %s from source, about %s, once", p.name, version, p.cost))
 	defer building.stop()
-	_, err = goTool(s.folder, "build", "-mod=readonly", "-trimpath", "-buildvcs=false",
+	_, err = goTool(s.folder, "build", "-mod=readonly", "-trimpath", "-buildvcs=false", "-tags", p.tags,
 		"-ldflags", p.linkerFlags(version), "-o", filepath.Join(folder, p.name), p.pkg)
 	if err != nil {
 		return fmt.Errorf("build %s %s (needs a module proxy the first time; see `go env GOPROXY`): %w", p.name, version, err)

@@ -4,15 +4,23 @@ import (
 	"context"
 	"fmt"
 	"net/http"
+	"os"
 	"path/filepath"
+	"sync"
 	"testing"
 	"time"
 
 	"cloud.google.com/go/storage"
 	"google.golang.org/api/option"
 
+	"github.com/kube-iam-assume/kube-iam-assume/test/fromsource"
 	"github.com/kube-iam-assume/kube-iam-assume/test/process"
 )
+
+const server = "fake-gcs-server"
+
+// build builds the server, once for a test process.
+var build = sync.OnceValues(func() (string, error) { return fromsource.GCP.Binaries(os.Stderr) })
 
 // Project is whose buckets there are.
 const Project = "kube-iam-assume-test"
@@ -52,7 +60,7 @@ func StartStorage(t testing.TB) *Storage {
 
 // RunStorage starts a server outside of a test, with its log in a folder. It ends with Stop, and with this process.
 func RunStorage(ctx context.Context, folder string) (*Storage, error) {
-	binary, err := build()
+	binaries, err := build()
 	if err != nil {
 		return nil, err
 	}
@@ -62,7 +70,7 @@ func RunStorage(ctx context.Context, folder string) (*Storage, error) {
 	}
 	address := fmt.Sprintf("127.0.0.1:%d", port)
 	s := &Storage{Endpoint: "http://" + address}
-	s.running, err = process.Start(process.Program{Name: server, Binary: binary, Log: logOf(folder), Flags: []string{
+	s.running, err = process.Start(process.Program{Name: server, Binary: filepath.Join(binaries, server), Log: logOf(folder), Flags: []string{
 		"-backend=memory", "-scheme=http", "-host=127.0.0.1", fmt.Sprintf("-port=%d", port),
 		"-public-host=" + address, "-external-url=" + s.Endpoint, "-log-level=warn",
 	}})

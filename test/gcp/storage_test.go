@@ -4,7 +4,6 @@ import (
 	"errors"
 	"io"
 	"net/http"
-	"os"
 	"testing"
 
 	"cloud.google.com/go/storage"
@@ -46,23 +45,4 @@ func TestStorage(t *testing.T) {
 		response.Header.Get("Content-Type") != "application/json" || response.Header.Get("Cache-Control") != "public, max-age=60" {
 		t.Errorf("strangers get %s %v %q, %v", response.Status, response.Header, body, err)
 	}
-}
-
-func TestBinaryIsBuiltOnce(t *testing.T) {
-	first, err := gcp.Binary(os.Stderr)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Setenv("GOFLAGS", "-mod=vendor -tags=other") // what a caller sets for his own builds changes nothing here
-	said := new(said)
-	if second, err := gcp.Binary(said); err != nil || second != first || *said != "" {
-		t.Errorf("the second call: %s (first %s), %v, said %q", second, first, err, *said)
-	}
-}
-
-type said string
-
-func (s *said) Write(line []byte) (int, error) {
-	*s += said(line)
-	return len(line), nil
 }
