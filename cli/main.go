@@ -13,13 +13,16 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/kube-iam-assume/kube-iam-assume/cli/bucketname"
 	"github.com/kube-iam-assume/kube-iam-assume/cli/command"
 	"github.com/kube-iam-assume/kube-iam-assume/cli/demo"
 	"github.com/kube-iam-assume/kube-iam-assume/cli/doctor"
 	"github.com/kube-iam-assume/kube-iam-assume/cli/history"
 	"github.com/kube-iam-assume/kube-iam-assume/cli/inject"
+	"github.com/kube-iam-assume/kube-iam-assume/cli/rotation"
 	"github.com/kube-iam-assume/kube-iam-assume/cli/setup"
 	"github.com/kube-iam-assume/kube-iam-assume/cli/trust"
+	"github.com/kube-iam-assume/kube-iam-assume/cli/values"
 )
 
 var version = "dev" // set by the linker
@@ -66,7 +69,7 @@ through every rotation. Workloads then get cloud access without a stored secret.
 		PersistentPreRunE: func(c *cobra.Command, _ []string) error { return usage(c, c.ValidateRequiredFlags()) },
 	}
 	root.SetFlagErrorFunc(usage)
-	root.AddCommand(doctor.Command(), history.Command(), trust.Command(), setup.Command(), inject.Command())
+	root.AddCommand(doctor.Command(), history.Command(), rotation.Command(), trust.Command(), setup.Command(), inject.Command(), values.Command(), bucketname.Command())
 	root.AddCommand(enrollCommand(), inspectCommand(), verifyCommand(), operateCommand(), demoCommand(), &cobra.Command{
 		Use: "version", Short: "Print the version", Args: cobra.NoArgs,
 		Run: func(c *cobra.Command, _ []string) { fmt.Fprintln(c.OutOrStdout(), version) },
