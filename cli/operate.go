@@ -2,8 +2,6 @@ package main
 
 import (
 	"bufio"
-	"crypto/x509"
-	"encoding/pem"
 	"errors"
 	"fmt"
 	"io"
@@ -15,9 +13,9 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/kube-iam-assume/kube-iam-assume/cli/keyfile"
 	"github.com/kube-iam-assume/kube-iam-assume/shared/bucket/dir"
 	"github.com/kube-iam-assume/kube-iam-assume/shared/enrollment"
-	"github.com/kube-iam-assume/kube-iam-assume/shared/jwks"
 	"github.com/kube-iam-assume/kube-iam-assume/shared/publish"
 	"github.com/kube-iam-assume/kube-iam-assume/shared/rotation"
 )
@@ -129,7 +127,7 @@ func (o *operateOptions) prepare() (*publish.Publisher, error) {
 		}
 	}
 	if o.keyFile != "" {
-		if o.statement.Keys, err = readKeys(o.keyFile); err != nil {
+		if o.statement.Keys, err = keyfile.Read(o.keyFile); err != nil {
 			return nil, err
 		}
 	}
@@ -145,43 +143,6 @@ func (o *operateOptions) prepare() (*publish.Publisher, error) {
 		return nil, err
 	}
 	return publish.New(publish.Config{Settings: settings, Documents: documents, Private: private, Logger: slog.New(slog.NewJSONHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelError}))})
-}
-
-// readKeys reads public keys as PEM or as a JWK Set.
-func readKeys(file string) (jwks.Set, error) {
-	data, err := os.ReadFile(file)
-	if err != nil {
-		return nil, err
-	}
-	if len(data) > jwks.MaxBytes {
-		return nil, fmt.Errorf("%s: %w: %d bytes", file, jwks.ErrTooLarge, len(data))
-	}
-	if strings.HasPrefix(strings.TrimSpace(string(data)), "{") {
-		set, err := jwks.Parse(data)
-		if err != nil {
-			return nil, fmt.Errorf("%s: %w", file, err)
-		}
-		return set, nil
-	}
-	var keys jwks.Set
-	for block, rest := pem.Decode(data); block != nil; block, rest = pem.Decode(rest) {
-		if strings.Contains(block.Type, "PRIVATE") {
-			return nil, fmt.Errorf("%s: %w: give the public half (openssl pkey -in KEY -pubout)", file, jwks.ErrPrivate)
-		}
-		public, err := x509.ParsePKIXPublicKey(block.Bytes)
-		if err != nil {
-			return nil, fmt.Errorf("%s: block %q: %w", file, block.Type, err)
-		}
-		key, err := jwks.New(public)
-		if err != nil {
-			return nil, fmt.Errorf("%s: %w", file, err)
-		}
-		keys = append(keys, key)
-	}
-	if len(keys) == 0 {
-		return nil, fmt.Errorf("%s: neither a JWK Set nor PEM public keys", file)
-	}
-	return jwks.Union(keys)
 }
 
 func printPlan(out io.Writer, plan rotation.Decision) {

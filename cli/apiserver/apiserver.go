@@ -60,6 +60,7 @@ type Cluster struct {
 	config  *rest.Config
 	servers []*server // what is read: each of Listed, or the kubeconfig's address several times
 	virtual bool
+	reached bool // one of Listed answered, so that each can be
 }
 
 // server is one API server, or whichever an address leads to. Every request has a connection of its own.
@@ -78,20 +79,30 @@ func Open(ctx context.Context, config *rest.Config) (*Cluster, error) {
 		return nil, err
 	}
 	c.Client = entry.client
+	return c, c.Relist(ctx)
+}
+
+// Relist lists the API servers anew. They come and go, and go on being read at their own addresses or through the kubeconfig's, as before.
+func (c *Cluster) Relist(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
 	list, err := c.Client.DiscoveryV1().EndpointSlices(metav1.NamespaceDefault).List(ctx, metav1.ListOptions{
 		LabelSelector: discovery.LabelServiceName + "=kubernetes", Limit: 100,
 	})
 	if err != nil {
-		return c, err
+		return err
 	}
+	before := c.Listed
+	c.Listed = nil
 	for _, slice := range list.Items {
 		c.Listed = append(c.Listed, addresses(slice)...)
 	}
 	slices.Sort(c.Listed)
 	c.Listed = slices.Compact(c.Listed)
-	return c, nil
+	if !c.virtual && !slices.Equal(before, c.Listed) {
+		c.servers = nil
+	}
+	return nil
 }
 
 // addresses are the ready ones of a slice, each with the https port. A condition that is not set means ready.
@@ -122,7 +133,8 @@ func (c *Cluster) Read(ctx context.Context) (readings []Reading, direct bool, er
 		}
 	}
 	readings = readAll(ctx, c.servers)
-	if c.virtual || slices.ContainsFunc(readings, func(r Reading) bool { return r.Reached }) {
+	c.reached = c.reached || !c.virtual && slices.ContainsFunc(readings, func(r Reading) bool { return r.Reached })
+	if c.virtual || c.reached {
 		return readings, !c.virtual, nil
 	}
 	if err := c.chooseVirtual(); err != nil {

@@ -1,0 +1,145 @@
+package rotation
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/kube-iam-assume/kube-iam-assume/cli/apiserver"
+	"github.com/kube-iam-assume/kube-iam-assume/cli/stranger"
+	"github.com/kube-iam-assume/kube-iam-assume/shared/jwks"
+)
+
+const (
+	// probeAudience is an audience that nobody accepts.
+	probeAudience = "kube-iam-assume:rotation-probe"
+
+	probeSeconds = 600
+	tenYears     = 10 * 365 * 24 * 3600
+)
+
+// Round is one look at everything. What it shows was so at some moment between Began and Ended.
+type Round struct {
+	Began   time.Time `json:"began"`
+	Ended   time.Time `json:"ended"`
+	Listed  int       `json:"listed"` // API servers that there are
+	Direct  bool      `json:"direct"` // each was read at its own address
+	Servers []Server  `json:"servers"`
+	URLs    []URL     `json:"urls"`
+}
+
+// Server is what one API server lists and signs with.
+type Server struct {
+	Address string   `json:"address"`
+	Issuer  string   `json:"issuer,omitempty"`
+	Keys    []string `json:"keys,omitempty"`
+	Signs   string   `json:"signs,omitempty"` // ID of the key of a fresh token
+	Problem string   `json:"problem,omitempty"`
+
+	longest time.Duration // life of the longest token that it gives
+}
+
+// URL is what a stranger sees at one place.
+type URL struct {
+	URL      string        `json:"url"`
+	Keys     []string      `json:"keys,omitempty"`
+	Modified *time.Time    `json:"modified,omitempty"` // Last-Modified: its keys are there since then at the latest
+	Problem  string        `json:"problem,omitempty"`
+	MaxAge   time.Duration `json:"-"`
+}
+
+func (u URL) has(keyID string) bool { return u.Problem == "" && slices.Contains(u.Keys, keyID) }
+
+// sources are what a round looks at.
+type sources struct {
+	cluster  *apiserver.Cluster
+	account  string // whose tokens tell the signing key
+	probe    bool   // ask also for long tokens
+	stranger stranger.Client
+	urls     []string // base URLs
+	now      func() time.Time
+}
+
+func (s *sources) look(ctx context.Context) Round {
+	r := Round{Began: s.now(), URLs: make([]URL, len(s.urls))}
+	var all sync.WaitGroup
+	for i, base := range s.urls {
+		all.Go(func() { r.URLs[i] = s.fetch(ctx, base) })
+	}
+	if s.cluster != nil {
+		s.servers(ctx, &r)
+	}
+	all.Wait()
+	r.Ended = s.now()
+	return r
+}
+
+// servers reads the list anew each time: API servers come and go during a rotation.
+func (s *sources) servers(ctx context.Context, r *Round) {
+	if err := s.cluster.Relist(ctx); err != nil {
+		r.Servers = []Server{{Address: "(all)", Problem: "they can't be listed: " + err.Error()}}
+		return
+	}
+	r.Listed = len(s.cluster.Listed)
+	readings, direct, err := s.cluster.Read(ctx)
+	if err != nil {
+		r.Servers = []Server{{Address: "(all)", Problem: err.Error()}}
+		return
+	}
+	r.Direct = direct
+	tokens := apiserver.Tokens(ctx, readings, s.account, []string{probeAudience}, probeSeconds)
+	long := make([]apiserver.Token, len(readings))
+	if s.probe {
+		long = apiserver.Tokens(ctx, readings, s.account, []string{probeAudience}, tenYears)
+	}
+	for i, reading := range readings {
+		server := Server{Address: reading.Address, Issuer: reading.Issuer, Keys: reading.Keys.IDs(), Signs: tokens[i].KeyID, longest: max(tokens[i].Life(), long[i].Life())}
+		for _, err := range []error{reading.Err, reading.KeysErr, tokens[i].Err, long[i].Err} {
+			if err != nil && server.Problem == "" {
+				server.Problem = err.Error()
+			}
+		}
+		r.Servers = append(r.Servers, server)
+	}
+}
+
+func (s *sources) fetch(ctx context.Context, base string) URL {
+	u := URL{URL: base + stranger.JWKSPath}
+	a, err := s.stranger.Ask(ctx, u.URL)
+	var keys jwks.Set
+	switch {
+	case err != nil:
+	case a.Status != http.StatusOK:
+		err = fmt.Errorf("%d %s", a.Status, http.StatusText(a.Status))
+	case len(a.Body) > stranger.MaxDocument:
+		err = errors.New("it is too long")
+	default:
+		keys, err = jwks.Parse(a.Body)
+	}
+	if err != nil {
+		u.Problem = err.Error()
+		return u
+	}
+	u.Keys, u.MaxAge = keys.IDs(), maxAge(a.Header.Get("Cache-Control"))
+	if modified, err := http.ParseTime(a.Header.Get("Last-Modified")); err == nil {
+		u.Modified = &modified
+	}
+	return u
+}
+
+// maxAge is the freshness that a Cache-Control gives; 0 if it gives none.
+func maxAge(header string) time.Duration {
+	for part := range strings.SplitSeq(header, ",") {
+		value, found := strings.CutPrefix(strings.ToLower(strings.TrimSpace(part)), "max-age=")
+		var seconds int64
+		if _, err := fmt.Sscan(strings.Trim(value, `"`), &seconds); found && err == nil {
+			return time.Duration(seconds) * time.Second
+		}
+	}
+	return 0
+}

@@ -1,0 +1,168 @@
+package rotation
+
+import (
+	"bytes"
+	"context"
+	"crypto/x509"
+	"encoding/json"
+	"encoding/pem"
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	core "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/kubernetes/fake"
+
+	"github.com/kube-iam-assume/kube-iam-assume/cli/command"
+	"github.com/kube-iam-assume/kube-iam-assume/shared/rotation"
+	"github.com/kube-iam-assume/kube-iam-assume/shared/snapshot/snapshottest"
+)
+
+// execute is a command with its arguments.
+func execute(t *testing.T, arguments ...string) (string, error) {
+	t.Helper()
+	c := Command()
+	var out bytes.Buffer
+	c.SetOut(&out)
+	c.SetErr(&out)
+	c.SetArgs(arguments)
+	c.SilenceErrors, c.SilenceUsage = true, true
+	err := c.ExecuteContext(t.Context())
+	return out.String(), err
+}
+
+func TestThePlanOfEveryDistribution(t *testing.T) {
+	t.Parallel()
+	for _, distribution := range Distributions() {
+		t.Run(distribution, func(t *testing.T) {
+			t.Parallel()
+			got, err := execute(t, "plan", "--distribution", distribution, "--issuer", "https://oidc.example.com/prod", "--cluster", "prod")
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, must := range []string{"wait --until published", "wait --until unused", "https://oidc.example.com/prod", "tokens of pods may live a year", "kubectl get secrets"} {
+				if !strings.Contains(got, must) {
+					t.Errorf("it does not say %q", must)
+				}
+			}
+			for _, placeholder := range []string{"ISSUER", "CLUSTER", "PROGRAM"} {
+				if strings.Contains(got, placeholder) {
+					t.Errorf("it says %s", placeholder)
+				}
+			}
+			if strings.Index(got, "until published") > strings.Index(got, "until unused") {
+				t.Error("the steps are out of order")
+			}
+			golden(t, distribution+".txt", got)
+		})
+	}
+	if got, err := execute(t, "plan", "--distribution", "k3s", "--issuer", "https://oidc.example.com/prod", "-o", "json"); err != nil || !json.Valid([]byte(got)) {
+		t.Error(err, got)
+	}
+}
+
+func TestDetect(t *testing.T) {
+	t.Parallel()
+	node := func(change func(*core.Node)) *core.Node {
+		n := &core.Node{ObjectMeta: metav1.ObjectMeta{Name: "n1"}, Status: core.NodeStatus{NodeInfo: core.NodeSystemInfo{KubeletVersion: "v1.36.3", OSImage: "Debian"}}}
+		change(n)
+		return n
+	}
+	for want, n := range map[string]*core.Node{
+		k3s:     node(func(n *core.Node) { n.Status.NodeInfo.KubeletVersion = "v1.36.3+k3s1" }),
+		rke2:    node(func(n *core.Node) { n.Status.NodeInfo.KubeletVersion = "v1.36.3+rke2r1" }),
+		talos:   node(func(n *core.Node) { n.Status.NodeInfo.OSImage = "Talos (v1.13.0)" }),
+		kind:    node(func(n *core.Node) { n.Spec.ProviderID = "kind://docker/kind/n1" }),
+		kubeadm: node(func(n *core.Node) { n.Annotations = map[string]string{"kubeadm.alpha.kubernetes.io/cri-socket": "x"} }),
+		generic: node(func(*core.Node) {}),
+	} {
+		if got, why, err := detect(t.Context(), fake.NewClientset(n)); got != want || err != nil || why == "" {
+			t.Errorf("%s: %s, %q, %v", want, got, why, err)
+		}
+	}
+	red := fake.NewClientset()
+	red.Resources = []*metav1.APIResourceList{{GroupVersion: "config.openshift.io/v1"}}
+	if got, _, err := detect(t.Context(), red); got != openshift || err != nil {
+		t.Error(got, err)
+	}
+	if _, _, err := detect(context.Background(), fake.NewClientset()); !errors.Is(err, errNoNodes) {
+		t.Error(err)
+	}
+}
+
+// What announce prints is what a publisher's door reads.
+func TestAnnounce(t *testing.T) {
+	t.Parallel()
+	key := snapshottest.NewRSAKey()
+	der, err := x509.MarshalPKIXPublicKey(key.Public())
+	if err != nil {
+		t.Fatal(err)
+	}
+	file := filepath.Join(t.TempDir(), "new.pub")
+	if err := os.WriteFile(file, pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: der}), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	arguments := []string{"announce", "--issuer", "https://oidc.example.com/prod", "--cluster", "prod", "--key-file", file, "--reason", "rotation of November"}
+	out, err := execute(t, append(arguments, "--dry-run", "-o", "json")...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var order struct {
+		Statement json.RawMessage `json:"statement"`
+		DryRun    bool            `json:"dryRun"`
+	}
+	if err := json.Unmarshal([]byte(out), &order); err != nil {
+		t.Fatal(err)
+	}
+	s, err := rotation.ParseStatement(order.Statement)
+	if err != nil || s.Action != rotation.Announce || len(s.Keys) != 1 || s.Keys[0].ID() != key.ID() || s.Reason != "rotation of November" || !order.DryRun {
+		t.Fatalf("%+v, %v", s, err)
+	}
+	out, err = execute(t, arguments...)
+	if err != nil || !strings.Contains(out, "aws lambda invoke") || !strings.Contains(out, "announcedKeys: {\"keys\":[") {
+		t.Fatal(err, out)
+	}
+}
+
+func TestWrongCalls(t *testing.T) {
+	t.Parallel()
+	for line, want := range map[string]string{
+		"plan --distribution slackware":                          "want one of kubeadm",
+		"plan --kubeconfig /nowhere --distribution k3s":          "",
+		"wait --until then --key-id a":                           `--until "then": want published or unused`,
+		"wait --until published":                                 "which key?",
+		"wait --until published --key-id a --poll 0s":            "--poll not zero",
+		"wait --until published --key-file /nowhere":             "no such file",
+		"wait --until published --key-id a extra":                "want no arguments",
+		"status --watch -1s":                                     "want times",
+		"status now":                                             "want no arguments",
+		"announce --issuer a --cluster b --key-file c --reason=": "say why",
+		"elsewhere": "want one of the commands below",
+	} {
+		_, err := execute(t, strings.Fields(line)...)
+		if err == nil || !strings.Contains(err.Error(), want) || want != "" && !errors.Is(err, command.ErrUsage) {
+			t.Errorf("%s: %v, want usage: %s", line, err, want)
+		}
+	}
+}
+
+func golden(t *testing.T, name, got string) {
+	t.Helper()
+	file := filepath.Join("testdata", name)
+	if os.Getenv("UPDATE") != "" {
+		if err := os.WriteFile(file, []byte(got), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(string(want), got); diff != "" {
+		t.Errorf("%s (-want +got):\n%s", file, diff)
+	}
+}

@@ -1,0 +1,224 @@
+package rotation
+
+// way is how a distribution changes its key. The steps before and after are the same for all that take a key from a person.
+type way struct {
+	caution  string
+	steps    []Step
+	ownKey   bool   // the distribution makes the key itself, so that nobody can announce it before
+	makeKey  string // how to make the key, if not as usual
+	remove   []Step // takes the old public key off the API servers
+	finished string // what the last step says
+}
+
+func before(w way) []Step {
+	steps := []Step{{
+		Title: "See that all is well now", Why: "A rotation on top of a fault is two faults. Every API server must answer at its own address.",
+		Run: []string{"kube-iam-assume doctor --issuer ISSUER", "kube-iam-assume rotation status --url ISSUER"},
+	}}
+	if w.ownKey {
+		return steps
+	}
+	generate := w.makeKey
+	if generate == "" {
+		generate = "openssl genrsa -out sa-new.key 2048"
+	}
+	return append(steps, Step{
+		Title: "Make the new key", Why: "RSA-2048 is accepted everywhere. Do it on a control plane node, in memory (/dev/shm), and let the private key go to no other machine than control plane nodes.",
+		Run: []string{"umask 077 && cd /dev/shm", generate, "openssl pkey -in sa-new.key -pubout -out sa-new.pub"},
+	}, Step{
+		Title: "Announce the public key to every publisher", Why: "It is published and trusted before anything is signed with it. It lapses in 7 days if no API server lists it.",
+		Run: []string{"kube-iam-assume rotation announce --issuer ISSUER --cluster CLUSTER --key-file sa-new.pub --reason rotation"},
+	}, Step{
+		Title: "Wait until every consumer can have it", Why: "Give every mirror as a further --url. Consumers that got the keys by upload must get them again now.",
+		Run: []string{"kube-iam-assume rotation wait --until published --key-file sa-new.pub --url ISSUER"},
+	})
+}
+
+func after(w way) []Step {
+	steps := []Step{{
+		Title: "Wait until nothing lives that the old key signed", Why: "The ID of the old key is in the output of `rotation status` from step 1.",
+		Run: []string{"kube-iam-assume rotation wait --until unused --key-id OLD-KEY-ID"},
+	}}
+	steps = append(steps, w.remove...)
+	last := w.finished
+	if last == "" {
+		last = "The old key retires by itself after the publisher's retention. Take the new one out of announcedKeys in the settings, if you put it there, and destroy sa-new.key."
+	}
+	return append(steps, Step{
+		Title: "See that it is over", Why: last,
+		Run: []string{"kube-iam-assume doctor --issuer ISSUER", "kube-iam-assume history"},
+	})
+}
+
+func ways() map[string]way {
+	return map[string]way{
+		kubeadm: kubeadmWay(""), kind: kubeadmWay("docker exec NODE "), k3s: k3sWay("k3s"), rke2: k3sWay("rke2"),
+		talos: talosWay(), openshift: openshiftWay(), generic: genericWay(),
+	}
+}
+
+// inside are the tokens that only the cluster itself accepts, which must be gone before the old public key goes.
+var inside = Step{
+	Title: "Renew what still holds old tokens inside the cluster",
+	Why:   "Pods' default tokens are renewed within the hour by the kubelet; programs that read theirs once need a restart. Tokens in secrets never end: delete each secret that `rotation wait` listed and let its user have a new one.",
+	Run:   []string{"kubectl get secrets -A --field-selector type=kubernetes.io/service-account-token"},
+}
+
+// restart works as the kubelet starts a static pod's container again, which then reads its files anew.
+func restart(program string) string {
+	return "crictl ps --name " + program + " -q | xargs -r crictl stop"
+}
+
+func genericWay() way {
+	return way{
+		steps: []Step{{
+			Title: "Let every API server accept the new key, one after the other",
+			Why:   "Each must list it before any signs with it, or they refuse each other's tokens. Restart one, wait for its /readyz, go on with the next.",
+			Run:   []string{"# add to kube-apiserver: --service-account-key-file=/path/sa-new.pub  (keep the old flag)", "kube-iam-assume rotation status"},
+		}, {
+			Title: "Let every API server sign with it, one after the other",
+			Run:   []string{"# kube-apiserver: --service-account-signing-key-file=/path/sa-new.key", "kube-iam-assume rotation status"},
+		}, {
+			Title: "Give it to every controller-manager", Why: "It signs the tokens in secrets, and those are refused once the old public key has left.",
+			Run: []string{"# kube-controller-manager: --service-account-private-key-file=/path/sa-new.key"},
+		}, {
+			Title: "Give it to what makes new control plane nodes", Why: "An image, a script or a secret with the old key would bring it back with the next node.",
+		}},
+		remove: []Step{inside, {
+			Title: "Take the old public key off every API server, one after the other",
+			Run:   []string{"# kube-apiserver: remove the old --service-account-key-file", "kube-iam-assume rotation status"},
+		}},
+	}
+}
+
+// kubeadmWay is also kind's, whose nodes are containers that kubeadm made.
+func kubeadmWay(on string) way {
+	run := func(script string) string {
+		if on == "" {
+			return script
+		}
+		return on + "sh -c '" + script + "'"
+	}
+	w := way{
+		steps: []Step{{
+			Title: "Let every API server accept the new key, one control plane node after the other",
+			Why:   "sa.pub may hold several public keys. The API server reads it at its start: stop its container, and the kubelet starts it again. Wait for its /readyz before the next node.",
+			Run: []string{
+				run("cp -a /etc/kubernetes/pki/sa.pub /etc/kubernetes/pki/sa.pub.old && cat /dev/shm/sa-new.pub >> /etc/kubernetes/pki/sa.pub"),
+				run(restart("kube-apiserver")), "kube-iam-assume rotation status",
+			},
+		}, {
+			Title: "Let every API server and controller-manager sign with it, one node after the other",
+			Why:   "Both read sa.key. The new public key comes first in sa.pub: kubeadm takes the first one for sa.key's.",
+			Run: []string{
+				run("cat /dev/shm/sa-new.pub /etc/kubernetes/pki/sa.pub.old > /etc/kubernetes/pki/sa.pub && cp -a /etc/kubernetes/pki/sa.key /etc/kubernetes/pki/sa.key.old && cat /dev/shm/sa-new.key > /etc/kubernetes/pki/sa.key"),
+				run(restart("kube-apiserver")), run(restart("kube-controller-manager")), "kube-iam-assume rotation status",
+			},
+		}, {
+			Title: "Give it to new control plane nodes", Why: "They copy sa.key and sa.pub from the secret kubeadm-certs, which ends after two hours, or from your own copies.",
+			Run: []string{run("kubeadm init phase upload-certs --upload-certs") + "   # before the next join, with the new certificate key"},
+		}},
+		remove: []Step{inside, {
+			Title: "Take the old public key off every API server, one node after the other",
+			Run: []string{
+				run("cat /dev/shm/sa-new.pub > /etc/kubernetes/pki/sa.pub"), run(restart("kube-apiserver")),
+				run("shred -u /etc/kubernetes/pki/sa.key.old; rm /etc/kubernetes/pki/sa.pub.old"), "kube-iam-assume rotation status",
+			},
+		}},
+	}
+	copies := "scp sa-new.pub sa-new.key root@NODE:/dev/shm/   # to each of the others"
+	if on != "" {
+		copies = "docker cp sa-new.pub NODE:/dev/shm/ && docker cp sa-new.key NODE:/dev/shm/"
+		w.finished = "The old key retires by itself after the publisher's retention. If extraMounts give the nodes their sa.key and sa.pub, change the files outside, or they come back with the next cluster."
+	}
+	w.steps = append([]Step{{Title: "Bring both files to every control plane node", Run: []string{copies}}}, w.steps...)
+	return w
+}
+
+func k3sWay(name string) way {
+	data := "/var/lib/rancher/" + name
+	return way{
+		caution: name + " adds a key and signs with it in one step. So the announcement is the only moment at which clouds can learn it before its first use: do not go on before `rotation wait` has said published.",
+		makeKey: "openssl genrsa -traditional -out sa-new.key 2048",
+		steps: []Step{{
+			Title: "Put the new key before the old one, on one server",
+			Why:   "The file holds private keys. The first one signs, all are accepted and listed.",
+			Run: []string{
+				"mkdir -p /opt/" + name + "/server/tls && cat sa-new.key " + data + "/server/tls/service.key > /opt/" + name + "/server/tls/service.key",
+				name + " certificate rotate-ca --path=/opt/" + name + "/server",
+			},
+		}, {
+			Title: "Restart every server, one after the other",
+			Why:   "The key is kept in the datastore, so the others, new ones too, and the controller-manager inside each get it from there. Until the last has restarted, some refuse the new tokens: do not stop half-way.",
+			Run:   []string{"systemctl restart " + service(name), "kube-iam-assume rotation status"},
+		}},
+		remove: []Step{inside, {
+			Title: "Take the old key away, on one server, and restart every server again",
+			Run: []string{
+				"cp sa-new.key /opt/" + name + "/server/tls/service.key && " + name + " certificate rotate-ca --path=/opt/" + name + "/server",
+				"systemctl restart " + service(name), "shred -u /opt/" + name + "/server/tls/service.key", "kube-iam-assume rotation status",
+			},
+		}},
+	}
+}
+
+func service(name string) string {
+	if name == rke2 {
+		return "rke2-server"
+	}
+	return name
+}
+
+func talosWay() way {
+	return way{
+		caution: "Before Talos 1.14 an API server can have one key only: while the nodes change one after the other they refuse each other's tokens, and every token inside the cluster is renewed with errors. Upgrade to 1.14 first, if you can. The announcement keeps clouds out of the trouble either way.",
+		steps: []Step{{
+			Title: "Talos 1.14 and newer: let every API server accept the new key",
+			Why:   "A patch of the machine configuration of every control plane node; set audiences too, which would otherwise become the issuer.",
+			Run: []string{
+				"# patch.yaml: {apiVersion: v1alpha1, kind: KubeServiceAccountConfig, accepted: {publicKeys: [<sa-new.pub>]}}",
+				"talosctl patch machineconfig --nodes NODE --patch @patch.yaml   # every control plane node, one after the other",
+				"kube-iam-assume rotation status",
+			},
+		}, {
+			Title: "Talos 1.14 and newer: sign with it, and go on accepting the old one",
+			Run: []string{
+				"# patch.yaml: issuer.privateKey: <sa-new.key>, accepted.publicKeys: [<old public key>]",
+				"talosctl patch machineconfig --nodes NODE --patch @patch.yaml   # one after the other", "kube-iam-assume rotation status",
+			},
+		}, {
+			Title: "Talos before 1.14: change the key on every control plane node, quickly, one after the other",
+			Why:   "cluster.serviceAccount.key is the private key in base64; API server and controller-manager of the node take it. Do it in a maintenance window.",
+			Run:   []string{"talosctl patch machineconfig --nodes NODE --patch '[{\"op\":\"replace\",\"path\":\"/cluster/serviceAccount/key\",\"value\":\"BASE64\"}]'"},
+		}, {
+			Title: "Give it to new control plane nodes", Why: "Change it in secrets.yaml or in whatever generates the machine configurations, or the next node brings the old key back.",
+		}},
+		remove: []Step{inside, {
+			Title: "Talos 1.14 and newer: take the old public key out of accepted.publicKeys",
+			Run:   []string{"talosctl patch machineconfig --nodes NODE --patch @patch.yaml   # one after the other", "kube-iam-assume rotation status"},
+		}},
+	}
+}
+
+func openshiftWay() way {
+	return way{
+		ownKey:  true,
+		caution: "OpenShift makes the key itself, and signs with it when all masters have it, whether clouds have seen it or not. The exporter reports it as soon as the first master lists it; see that exporter and publishers are well before you begin.",
+		steps: []Step{{
+			Title: "Let the operator make a new key",
+			Why:   "It makes the key, adds the public half to every master, and then switches. Controller-manager and new masters get theirs from it.",
+			Run:   []string{"oc delete secret next-bound-service-account-signing-key -n openshift-kube-apiserver-operator"},
+		}, {
+			Title: "Find its ID, and see that it is published before the roll-out is over",
+			Why:   "The roll-out takes minutes for every master. If the key is not published when half of them are done, announce it from the JWKS of an API server.",
+			Run: []string{
+				"kube-iam-assume rotation status --url ISSUER", "kube-iam-assume rotation wait --until published --key-id NEW-KEY-ID --url ISSUER --cache-time 0s",
+				"kubectl get --raw /openid/v1/jwks > keys.json   # with `rotation announce --key-file keys.json`, if it is not",
+			},
+		}, {
+			Title: "Wait for the roll-out", Run: []string{"oc adm wait-for-stable-cluster", "kube-iam-assume rotation status"},
+		}},
+		remove:   []Step{inside},
+		finished: "OpenShift never removes old public keys, so they go on being listed and published. To have one refused outside: `kube-iam-assume operate revoke`.",
+	}
+}
