@@ -363,3 +363,7 @@ func FuzzVersions(f *testing.F) {
 		}
 	})
 }
+
+func text(body string) bucket.Object {
+	return bucket.Object{Body: []byte(body), ContentType: "application/json"}
+}
