@@ -19,7 +19,7 @@ type spoil struct{ how, file, old, fresh string }
 func TestGuards(t *testing.T) {
 	t.Parallel()
 	whole := load(t)
-	for _, g := range slices.Concat(formGuards, awsGuards, gcpGuards, azureGuards) {
+	for _, g := range slices.Concat(formGuards, alarmGuards, mirrorGuards, awsGuards, gcpGuards, azureGuards) {
 		if err := g.check(whole); err != nil {
 			t.Errorf("%s: %v", g.name, err)
 		}

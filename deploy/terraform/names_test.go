@@ -2,17 +2,12 @@ package terraform_test
 
 import (
 	"encoding/json"
-	"fmt"
-	"go/ast"
-	"go/parser"
-	"go/token"
 	"io/fs"
 	"maps"
 	"os"
 	"path/filepath"
 	"regexp"
 	"slices"
-	"strconv"
 	"strings"
 	"testing"
 
@@ -145,94 +140,6 @@ func TestDoors(t *testing.T) {
 	}
 }
 
-// alarms are those of Terraform, with their events.
-func (c configuration) alarms(t *testing.T) map[string][]string {
-	t.Helper()
-	outputs, err := c.blocks("alarms", "output")
-	if err != nil {
-		t.Fatal(err)
-	}
-	value, diagnostics := outputs[0].find("value").Value(nil)
-	if diagnostics.HasErrors() {
-		t.Fatal(diagnostics)
-	}
-	all := map[string][]string{}
-	for name, alarm := range value.AsValueMap() {
-		for _, event := range alarm.GetAttr("events").AsValueSlice() {
-			all[name] = append(all[name], event.AsString())
-		}
-	}
-	return all
-}
-
-// Every alarm of AWS rings on every cloud for the same events; what is more here comes from code that AWS's function does not have, or not alone.
-func TestAlarms(t *testing.T) {
-	t.Parallel()
-	c := load(t)
-	ours, aws := c.alarms(t), alarmsOfAWS(t)
-	for name, events := range aws {
-		for _, event := range events {
-			if !slices.Contains(ours[name], event) {
-				t.Errorf("AWS's alarm %s rings for %s, that of Terraform does not", name, event)
-			}
-		}
-	}
-	source := goText(t, "shared", "functions")
-	documented := documents(t, "aws", "gcp", "azure")
-	for name, events := range ours {
-		if aws[name] == nil {
-			t.Errorf("AWS has no alarm %s", name)
-		}
-		for _, event := range events {
-			if !strings.Contains(source, `"`+event+`"`) {
-				t.Errorf("nothing in the Go code says %s, which the alarm %s waits for", event, name)
-			}
-			if !strings.Contains(documented, "`"+event+"`") {
-				t.Errorf("no documentation says what to do about %s", event)
-			}
-		}
-	}
-}
-
-// alarmsOfAWS reads the list in cdk/stack/alarms.go.
-func alarmsOfAWS(t *testing.T) map[string][]string {
-	t.Helper()
-	file, err := parser.ParseFile(token.NewFileSet(), filepath.Join(root, "cdk/stack/alarms.go"), nil, 0)
-	if err != nil {
-		t.Fatal(err)
-	}
-	all := map[string][]string{}
-	ast.Inspect(file, func(node ast.Node) bool {
-		list, ok := node.(*ast.CompositeLit)
-		if !ok || len(list.Elts) != 3 {
-			return true
-		}
-		name, events := words(list.Elts[0]), words(list.Elts[2])
-		if len(name) == 1 && len(events) > 0 && strings.Contains(events[0], ".") {
-			all[name[0]] = events
-		}
-		return true
-	})
-	if len(all) < 7 {
-		t.Fatalf("only %d alarms in cdk/stack/alarms.go: %v", len(all), all)
-	}
-	return all
-}
-
-// words are the strings of an expression.
-func words(expression ast.Expr) []string {
-	var all []string
-	ast.Inspect(expression, func(node ast.Node) bool {
-		if literal, ok := node.(*ast.BasicLit); ok && literal.Kind == token.STRING {
-			if word, err := strconv.Unquote(literal.Value); err == nil {
-				all = append(all, word)
-			}
-		}
-		return true
-	})
-	return all
-}
-
 func documents(t *testing.T, names ...string) string {
 	t.Helper()
 	var all strings.Builder
@@ -244,48 +151,6 @@ func documents(t *testing.T, names ...string) string {
 		all.Write(text)
 	}
 	return all.String()
-}
-
-// An alarm's text sends people to a section, which must be there.
-func TestAlarmsAreDocumented(t *testing.T) {
-	t.Parallel()
-	c := load(t)
-	anchors := map[string]bool{}
-	for _, cloud := range []string{"aws", "gcp", "azure"} {
-		for _, match := range regexp.MustCompile(`(?m)^### (Alarm [a-z]+)$`).FindAllStringSubmatch(documents(t, cloud), -1) {
-			anchors[fmt.Sprintf("docs/%s.md#%s", cloud, strings.ReplaceAll(strings.ToLower(match[1]), " ", "-"))] = true
-		}
-	}
-	link := regexp.MustCompile(`docs/(?:aws|gcp|azure)\.md#alarm-(?:[a-z]+|\$\{lower\(each\.key\)\})`)
-	for _, folder := range []string{"gcp", "azure"} {
-		links := link.FindAllString(c[folder+"/alarms.tf"], -1)
-		if len(links) != 4 {
-			t.Errorf("%s: %d links to what to do, want those of the events, the platform's metrics, the silence and the dead letters", folder, len(links))
-		}
-		for _, to := range links {
-			for _, name := range names(to, c.alarms(t)) {
-				if !anchors[name] {
-					t.Errorf("%s: there is no section %s", folder, name)
-				}
-			}
-		}
-	}
-}
-
-// names are the links that one with each.key in it stands for.
-func names(link string, alarms map[string][]string) []string {
-	before, varies := strings.CutSuffix(link, "${lower(each.key)}")
-	if !varies {
-		return []string{link}
-	}
-	keys := slices.Sorted(maps.Keys(alarms))
-	if !strings.Contains(link, "aws.md") {
-		keys = []string{"Errors", "Throttles"}
-	}
-	for i, key := range keys {
-		keys[i] = before + strings.ToLower(key)
-	}
-	return keys
 }
 
 // The exporters' values are settings that the exporter knows, and all that a destination needs.

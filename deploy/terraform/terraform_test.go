@@ -12,11 +12,13 @@ import (
 	"strings"
 	"testing"
 	"testing/fstest"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/rogpeppe/go-internal/txtar"
 
 	"github.com/kube-iam-assume/kube-iam-assume/shared/enrollment"
+	"github.com/kube-iam-assume/kube-iam-assume/shared/jwks"
 	"github.com/kube-iam-assume/kube-iam-assume/shared/publish"
 )
 
@@ -92,10 +94,61 @@ func TestClusters(t *testing.T) {
 // What Terraform makes of clusters/*.yaml is what the publisher reads: the settings load, and the names of the objects are the ones it writes.
 func TestSettingsAreThePublishers(t *testing.T) {
 	t.Parallel()
-	const provider = "projects/1/locations/global/workloadIdentityPools/kubernetes/providers/prod-eu1"
+	const provider = "projects/1/locations/global/workloadIdentityPools/kubernetes/providers/prod-"
+	for name, c := range map[string]struct {
+		variables string
+		want      enrollment.Issuer
+	}{
+		"with mirrors": {
+			`"retention": "36h30m", "mirrors": ["https://m.example.com/oidc", "https://n.example.com"]`,
+			enrollment.Issuer{Retention: 36*time.Hour + 30*time.Minute, Mirrors: []string{"https://m.example.com/oidc/prod-eu1", "https://n.example.com/prod-eu1"}},
+		},
+		"a mirror": {`"served_at": "https://example.z1.web.core.windows.net"`, enrollment.Issuer{Retention: 48 * time.Hour, ServedAt: "https://example.z1.web.core.windows.net/prod-eu1"}},
+		"private": {
+			`"private": true, "workload_identity_providers": {"prod-eu1": "` + provider + `eu1", "prod-us1": "` + provider + `us1"}`,
+			enrollment.Issuer{Retention: 48 * time.Hour, Private: true, WorkloadIdentityProvider: provider + "eu1"},
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			made := apply(t, c.variables)
+			fsys := fstest.MapFS{}
+			for name, text := range made.Settings.Value {
+				fsys[name] = &fstest.MapFile{Data: []byte(text)}
+			}
+			publisher, err := enrollment.LoadFS(fsys, "publisher.yaml")
+			if err != nil {
+				t.Fatal(err)
+			}
+			if publisher.Name != "prod/example-project" || len(publisher.Issuers) != 2 {
+				t.Errorf("%+v", publisher)
+			}
+			got := publisher.Issuers[0]
+			c.want.URL, c.want.Path, c.want.Clusters = "https://storage.googleapis.com/oidc/prod-eu1", "prod-eu1", got.Clusters
+			if diff := cmp.Diff(c.want, got, cmp.Comparer(jwks.Key.Equal)); diff != "" {
+				t.Errorf("-want +publisher:\n%s", diff)
+			}
+			made.compareObjects(t, publisher)
+		})
+	}
+}
+
+// outputs are those of module clusters.
+type outputs struct {
+	Settings struct{ Value map[string]string }
+	Clusters struct {
+		Value map[string]struct {
+			Issuer  string
+			Objects map[string]string
+		}
+	}
+}
+
+// apply is what module clusters makes of two clusters, with some variables.
+func apply(t *testing.T, variables string) (made outputs) {
+	t.Helper()
 	folder := prepared(t, "clusters", map[string]string{"terraform.tfvars.json": `{
-		"directory": "clusters", "issuer_base": "https://storage.googleapis.com/oidc", "publisher": "prod/example-project", "retention": "36h30m",
-		"workload_identity_providers": {"prod-eu1": "` + provider + `"}}`})
+		"directory": "clusters", "issuer_base": "https://storage.googleapis.com/oidc", "publisher": "prod/example-project", ` + variables + `}`})
 	if err := os.CopyFS(filepath.Join(folder, "clusters"), os.DirFS("clusters/testdata/clusters")); err != nil {
 		t.Fatal(err)
 	}
@@ -106,29 +159,14 @@ func TestSettingsAreThePublishers(t *testing.T) {
 	if err != nil {
 		t.Fatal(err, out)
 	}
-	var made struct {
-		Settings struct{ Value map[string]string }
-		Clusters struct {
-			Value map[string]struct {
-				Issuer  string
-				Objects map[string]string
-			}
-		}
-	}
 	if err := json.Unmarshal([]byte(out), &made); err != nil {
 		t.Fatal(err)
 	}
-	fsys := fstest.MapFS{}
-	for name, text := range made.Settings.Value {
-		fsys[name] = &fstest.MapFile{Data: []byte(text)}
-	}
-	publisher, err := enrollment.LoadFS(fsys, "publisher.yaml")
-	if err != nil {
-		t.Fatal(err)
-	}
-	if publisher.Name != "prod/example-project" || len(publisher.Issuers) != 2 || publisher.Issuers[0].WorkloadIdentityProvider != provider || publisher.Issuers[0].Retention.Minutes() != 36*60+30 {
-		t.Errorf("%+v", publisher)
-	}
+	return made
+}
+
+func (made outputs) compareObjects(t *testing.T, publisher enrollment.Publisher) {
+	t.Helper()
 	for _, issuer := range publisher.Issuers {
 		objects, err := publish.ObjectsOf(issuer)
 		if err != nil {

@@ -2,7 +2,9 @@
 # docs/aws.md under the anchor of its name, and in docs/azure.md what is Azure's own.
 
 locals {
-  # A handler's line of JSON is the message of a trace.
+  # Lines can be asked for some minutes after they were written. So each time the log is asked about more than the time since the last.
+  window = { PT5M = "PT15M", PT10M = "PT30M", PT15M = "PT30M" }[var.alarm_frequency]
+
   platform = {
     Errors    = { says = "the function failed", query = "requests | where success == false and toint(resultCode) !between (400 .. 499)" }
     Throttles = { says = "the function was not run because too many were running", query = "requests | where resultCode == \"429\"" }
@@ -38,16 +40,27 @@ resource "azurerm_monitor_scheduled_query_rules_alert_v2" "event" {
   description             = "${each.value.says}. What to do: docs/aws.md#alarm-${lower(each.key)}"
   scopes                  = [azurerm_application_insights.function.id]
   severity                = contains(["Fork", "Lost", "NewKey"], each.key) ? 1 : 2
-  evaluation_frequency    = var.alarm_frequency
-  window_duration         = var.alarm_frequency
+  evaluation_frequency    = each.value.periods == 1 ? var.alarm_frequency : "PT5M"
+  window_duration         = each.value.periods == 1 ? local.window : "PT5M"
   auto_mitigation_enabled = true
   tags                    = var.tags
 
+  # A handler's line of JSON is the message of a trace.
   criteria {
     query                   = "traces | extend event = tostring(parse_json(message).event) | where event in (${join(", ", [for event in each.value.events : "\"${event}\""])})"
     time_aggregation_method = "Count"
     operator                = "GreaterThan"
     threshold               = 0
+
+    # One more than must fail, because the newest may not have its lines yet.
+    dynamic "failing_periods" {
+      for_each = each.value.periods == 1 ? [] : [each.value.periods]
+
+      content {
+        minimum_failing_periods_to_trigger_alert = failing_periods.value
+        number_of_evaluation_periods             = failing_periods.value + 1
+      }
+    }
   }
 
   action {
@@ -66,7 +79,7 @@ resource "azurerm_monitor_scheduled_query_rules_alert_v2" "platform" {
   scopes                  = [azurerm_application_insights.function.id]
   severity                = 2
   evaluation_frequency    = var.alarm_frequency
-  window_duration         = var.alarm_frequency
+  window_duration         = local.window
   auto_mitigation_enabled = true
   tags                    = var.tags
 

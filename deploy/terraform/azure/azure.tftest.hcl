@@ -114,6 +114,11 @@ run "container" {
     condition     = strcontains(output.settings["publisher.yaml"], "\"name\": \"prod-oidc/prodoidc\"") && length(output.settings) == 3
     error_message = jsonencode(keys(output.settings))
   }
+
+  assert {
+    condition     = join(" ", keys(azurerm_monitor_scheduled_query_rules_alert_v2.event)) == "Attention Fork Lost NewKey Refused Repaired Stale" && azurerm_monitor_scheduled_query_rules_alert_v2.event["Lost"].window_duration == "PT30M" && length(one(azurerm_monitor_scheduled_query_rules_alert_v2.event["Lost"].criteria).failing_periods) == 0
+    error_message = "Other alarms: ${join(" ", keys(azurerm_monitor_scheduled_query_rules_alert_v2.event))}"
+  }
 }
 
 run "program" {
@@ -177,6 +182,54 @@ run "website" {
     condition     = azurerm_storage_account.documents.allow_nested_items_to_be_public == false && length(azurerm_storage_container.documents) == 0
     error_message = "The account could be opened though its website is enough."
   }
+}
+
+run "beside_mirrors" {
+  command = plan
+
+  variables {
+    issuer_base = "https://oidc.example.com"
+    mirrors     = ["https://m.example.com/oidc"]
+  }
+
+  assert {
+    condition     = [for issuer in yamldecode(output.settings["publisher.yaml"]).issuers : [issuer.url, issuer.mirrors, try(issuer.servedAt, null)]][0] == ["https://oidc.example.com/prod-eu1", ["https://m.example.com/oidc/prod-eu1"], null]
+    error_message = output.settings["publisher.yaml"]
+  }
+
+  assert {
+    condition     = one(one(azurerm_monitor_scheduled_query_rules_alert_v2.event["Mirror"].criteria).failing_periods) == { minimum_failing_periods_to_trigger_alert = 3, number_of_evaluation_periods = 4 } && azurerm_monitor_scheduled_query_rules_alert_v2.event["Mirror"].window_duration == "PT5M"
+    error_message = "No alarm, or another, if a mirror differs."
+  }
+}
+
+run "a_mirror" {
+  command = plan
+
+  variables {
+    mirror_of = "https://oidc.example.com"
+  }
+
+  assert {
+    condition     = [for issuer in yamldecode(output.settings["publisher.yaml"]).issuers : [issuer.url, issuer.servedAt]][0] == ["https://oidc.example.com/prod-eu1", "https://prodoidc.blob.core.windows.net/documents/prod-eu1"]
+    error_message = output.settings["publisher.yaml"]
+  }
+
+  assert {
+    condition     = contains(keys(azurerm_monitor_scheduled_query_rules_alert_v2.event), "Mirror")
+    error_message = "No alarm if the other publisher differs."
+  }
+}
+
+run "two_places" {
+  command = plan
+
+  variables {
+    issuer_base = "https://oidc.example.com"
+    mirror_of   = "https://oidc.example.com"
+  }
+
+  expect_failures = [var.mirror_of]
 }
 
 run "no_queue" {

@@ -5,7 +5,7 @@
 locals {
   container   = var.hosting == "website" ? "$web" : "documents"
   own_base    = var.hosting == "website" ? trimsuffix(azurerm_storage_account.documents.primary_web_endpoint, "/") : "https://${var.account}.blob.core.windows.net/${local.container}"
-  issuer_base = var.issuer_base == null ? local.own_base : var.issuer_base
+  issuer_base = var.mirror_of != null ? var.mirror_of : var.issuer_base != null ? var.issuer_base : local.own_base
   publisher   = "${var.name}/${var.account}"
 }
 
@@ -16,6 +16,8 @@ module "clusters" {
   issuer_base = local.issuer_base
   publisher   = local.publisher
   retention   = var.retention
+  mirrors     = var.mirrors
+  served_at   = var.mirror_of == null ? null : local.own_base
 }
 
 module "trust" {
@@ -33,4 +35,6 @@ module "trust" {
 
 module "alarms" {
   source = "../alarms"
+
+  mirrored = length(var.mirrors) > 0 || var.mirror_of != null
 }

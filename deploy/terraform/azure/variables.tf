@@ -81,6 +81,24 @@ variable "issuer_base" {
   default     = null
 }
 
+variable "mirror_of" {
+  description = "URL under which another publisher publishes the same issuers, for a publisher that is a mirror of it: the documents in this account name those issuers, and are compared with those that are there. Instead of issuer_base."
+  type        = string
+  default     = null
+
+  validation {
+    condition     = var.mirror_of == null || var.issuer_base == null
+    error_message = "issuer_base is for a host that leads to this publisher's documents, mirror_of for one that leads to another's: give one of them."
+  }
+}
+
+variable "mirrors" {
+  description = "URLs under which other publishers have the documents of the same issuers; the clusters' IDs are added to them. What is at mirror_of is compared anyway."
+  type        = list(string)
+  default     = []
+  nullable    = false
+}
+
 variable "retention" {
   description = "How long a key that a cluster stopped listing stays published, such as 48h. Longer than the longest token the API servers give out."
   type        = string

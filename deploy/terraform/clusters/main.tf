@@ -38,6 +38,7 @@ locals {
     flatten([for id in sort(keys(local.wrong)) : [for problem in local.wrong[id] : "${id}.yaml: ${problem}"]]),
     [for id in sort(keys(local.parsed)) : "issuer ${var.issuer_base}/${id} has ${length("${var.issuer_base}/${id}")} characters, AWS takes 255: give a shorter host or cluster ID" if length("${var.issuer_base}/${id}") > 255],
     flatten([for account in sort(keys(var.service_accounts)) : [for id in var.service_accounts[account] : "service account ${account}: there is no cluster ${jsonencode(id)} in ${var.directory}" if id != "all" && !contains(keys(local.parsed), id)]]),
+    var.private ? [for id in sort(keys(local.parsed)) : "issuer ${var.issuer_base}/${id} is private and has no Workload Identity provider: nobody could learn its keys" if !contains(keys(var.workload_identity_providers), id)] : [],
     [for id in sort(keys(var.workload_identity_providers)) : "workload_identity_providers: there is no cluster ${jsonencode(id)} in ${var.directory}" if !contains(keys(local.parsed), id)],
   )
 
@@ -82,6 +83,9 @@ locals {
     name       = var.publisher
     issuers = [for id in sort(keys(local.clusters)) : merge(
       { url = local.clusters[id].issuer, path = id, clusters = [id], retention = var.retention },
+      length(var.mirrors) == 0 ? {} : { mirrors = [for mirror in var.mirrors : "${mirror}/${id}"] },
+      var.served_at == null ? {} : { servedAt = "${var.served_at}/${id}" },
+      var.private ? { private = true } : {},
       contains(keys(var.workload_identity_providers), id) ? { workloadIdentityProvider = var.workload_identity_providers[id] } : {},
     )]
     clusters = { directory = "clusters/" }

@@ -46,6 +46,51 @@ variable "workload_identity_providers" {
   nullable    = false
 }
 
+variable "private" {
+  description = "Whether nobody fetches the documents, because every cluster's keys are at its Workload Identity provider."
+  type        = bool
+  default     = false
+  nullable    = false
+
+  validation {
+    condition     = !var.private || (length(var.mirrors) == 0 && var.served_at == null)
+    error_message = "An issuer whose documents nobody fetches has no mirrors and is none: they would be compared with something that can't be read."
+  }
+}
+
+variable "mirrors" {
+  description = "URLs under which other publishers have the documents of the same issuers: a cluster's are at one of these, a slash and its ID. They are read and compared, and an alarm rings if they go on to differ."
+  type        = list(string)
+  default     = []
+  nullable    = false
+
+  validation {
+    condition     = alltrue([for mirror in var.mirrors : can(regex("^https://[a-z0-9]([-.a-z0-9]*[a-z0-9])?(/[A-Za-z0-9][-A-Za-z0-9_.~]*)*$", mirror))])
+    error_message = "Mirrors are https://HOST or https://HOST/PATH, the host in lower case, without a port and a trailing slash; the clusters' IDs are added to them. Given: ${jsonencode(var.mirrors)}."
+  }
+
+  validation {
+    condition     = length(distinct(concat(var.mirrors, [var.issuer_base]))) == length(var.mirrors) + 1
+    error_message = "A mirror is listed twice, or is the issuers' own base ${jsonencode(var.issuer_base)}: list each of the other publishers once. Given: ${jsonencode(var.mirrors)}."
+  }
+
+  validation {
+    condition     = var.served_at == null ? true : !contains(var.mirrors, var.served_at)
+    error_message = "${jsonencode(var.served_at)} is where this publisher has its documents: list the other publishers, and not this one."
+  }
+}
+
+variable "served_at" {
+  description = "On a mirror, the URL under which this publisher has its documents: a cluster's are at this, a slash and its ID. Null where that is issuer_base."
+  type        = string
+  default     = null
+
+  validation {
+    condition     = var.served_at == null ? true : var.served_at != var.issuer_base
+    error_message = "The issuers are where this publisher has its documents (${jsonencode(var.issuer_base)}), so it is no mirror of them."
+  }
+}
+
 variable "service_accounts" {
   description = "Workloads that a cloud lets in: namespace/name to the IDs of their clusters, or [\"all\"]."
   type        = map(list(string))

@@ -5,11 +5,6 @@ locals {
   log_of_doors = "resource.type=\"cloud_run_revision\" AND resource.labels.location=\"${var.region}\" AND resource.labels.service_name=(${join(" OR ", [for door in sort(local.door_names) : "\"${var.name}-${door}\""])})"
   of_doors     = "resource.type = \"cloud_run_revision\" AND resource.labels.location = \"${var.region}\" AND resource.labels.service_name = one_of(${join(", ", [for door in sort(local.door_names) : "\"${var.name}-${door}\""])})"
 
-  # Where nothing is public, a look from outside finds nothing, and says so every five minutes.
-  events = { for name, alarm in module.alarms.alarms : name => merge(alarm, {
-    events = [for event in alarm.events : event if local.is_public || !startswith(event, "readback.")]
-  }) }
-
   # Alarms of the platform's own metrics.
   platform = {
     Errors    = { says = "the function failed", filter = "metric.type = \"run.googleapis.com/request_count\" AND ${local.of_doors} AND metric.labels.response_code_class = \"5xx\"" }
@@ -18,7 +13,7 @@ locals {
 }
 
 resource "google_logging_metric" "event" {
-  for_each = local.events
+  for_each = module.alarms.alarms
 
   project     = var.project_id
   name        = "${var.name}/${each.key}"
@@ -33,7 +28,7 @@ resource "google_logging_metric" "event" {
 }
 
 resource "google_monitoring_alert_policy" "event" {
-  for_each = local.events
+  for_each = module.alarms.alarms
 
   project               = var.project_id
   display_name          = "${var.name}: ${each.key}"
@@ -47,7 +42,10 @@ resource "google_monitoring_alert_policy" "event" {
       filter          = "metric.type = \"logging.googleapis.com/user/${google_logging_metric.event[each.key].name}\" AND resource.type = \"cloud_run_revision\""
       comparison      = "COMPARISON_GT"
       threshold_value = 0
-      duration        = "0s"
+      duration        = each.value.periods == 1 ? "0s" : "${each.value.periods * 300}s"
+
+      # A period without a line is one without the trouble.
+      evaluation_missing_data = each.value.periods == 1 ? null : "EVALUATION_MISSING_DATA_INACTIVE"
 
       aggregations {
         alignment_period     = "300s"

@@ -104,6 +104,11 @@ run "public" {
   }
 
   assert {
+    condition     = !contains(keys(google_monitoring_alert_policy.event), "Mirror") && !strcontains(google_storage_bucket_object.settings["publisher.yaml"].content, "private")
+    error_message = "An alarm about mirrors where there are none, or documents that nobody looks at."
+  }
+
+  assert {
     condition     = length(google_iam_workload_identity_pool_iam_member.publisher) == 0
     error_message = "The publisher may change providers, and has nothing to do with them."
   }
@@ -127,9 +132,73 @@ run "nothing_public" {
   }
 
   assert {
-    condition     = length(google_iam_workload_identity_pool_iam_member.publisher) == 1 && !strcontains(google_logging_metric.event["Repaired"].filter, "readback")
-    error_message = "The publisher can't keep the keys, or an alarm rings for ever."
+    condition     = length(google_iam_workload_identity_pool_iam_member.publisher) == 1
+    error_message = "The publisher can't keep the keys."
   }
+
+  assert {
+    condition     = [for issuer in yamldecode(google_storage_bucket_object.settings["publisher.yaml"].content).issuers : issuer.private] == [true, true]
+    error_message = "The publisher looks for documents that nobody can read."
+  }
+}
+
+run "beside_mirrors" {
+  command = plan
+
+  variables {
+    issuer_base = "https://oidc.example.com"
+    mirrors     = ["https://m.example.com/oidc"]
+  }
+
+  assert {
+    condition     = [for issuer in yamldecode(google_storage_bucket_object.settings["publisher.yaml"].content).issuers : [issuer.url, issuer.mirrors, try(issuer.servedAt, null)]][0] == ["https://oidc.example.com/prod-eu1", ["https://m.example.com/oidc/prod-eu1"], null]
+    error_message = google_storage_bucket_object.settings["publisher.yaml"].content
+  }
+
+  assert {
+    condition     = google_monitoring_alert_policy.event["Mirror"].conditions[0].condition_threshold[0].duration == "900s" && google_monitoring_alert_policy.event["Lost"].conditions[0].condition_threshold[0].duration == "0s"
+    error_message = "No alarm, or another, if a mirror differs."
+  }
+}
+
+run "a_mirror" {
+  command = plan
+
+  variables {
+    mirror_of = "https://oidc.example.com"
+  }
+
+  assert {
+    condition     = [for issuer in yamldecode(google_storage_bucket_object.settings["publisher.yaml"].content).issuers : [issuer.url, issuer.servedAt]][0] == ["https://oidc.example.com/prod-eu1", "https://storage.googleapis.com/example-oidc/prod-eu1"]
+    error_message = google_storage_bucket_object.settings["publisher.yaml"].content
+  }
+
+  assert {
+    condition     = contains(keys(google_monitoring_alert_policy.event), "Mirror")
+    error_message = "No alarm if the other publisher differs."
+  }
+}
+
+run "two_places" {
+  command = plan
+
+  variables {
+    issuer_base = "https://oidc.example.com"
+    mirror_of   = "https://oidc.example.com"
+  }
+
+  expect_failures = [var.mirror_of]
+}
+
+run "mirrors_of_nothing_public" {
+  command = plan
+
+  variables {
+    keys    = "providers"
+    mirrors = ["https://m.example.com/oidc"]
+  }
+
+  expect_failures = [var.mirrors]
 }
 
 run "webhook_only" {

@@ -1,7 +1,8 @@
 # The Google Cloud side: the buckets, the function behind four doors, its queue and schedule, the pool that lets workloads in, and the alarms.
 
 locals {
-  issuer_base = coalesce(var.issuer_base, "https://storage.googleapis.com/${var.bucket}")
+  own_base    = "https://storage.googleapis.com/${var.bucket}"
+  issuer_base = coalesce(var.mirror_of, var.issuer_base, local.own_base)
   publisher   = "${var.name}/${var.project_id}"
   is_public   = var.keys == "bucket"
 }
@@ -13,6 +14,9 @@ module "clusters" {
   issuer_base                 = local.issuer_base
   publisher                   = local.publisher
   retention                   = var.retention
+  mirrors                     = var.mirrors
+  served_at                   = var.mirror_of == null ? null : local.own_base
+  private                     = !local.is_public
   workload_identity_providers = local.is_public ? {} : module.trust.providers
 }
 
@@ -32,6 +36,8 @@ module "trust" {
 
 module "alarms" {
   source = "../alarms"
+
+  mirrored = length(var.mirrors) > 0 || var.mirror_of != null
 }
 
 data "google_project" "this" {

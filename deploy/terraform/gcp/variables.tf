@@ -61,9 +61,37 @@ variable "bucket" {
 }
 
 variable "issuer_base" {
-  description = "URL under which the clusters' issuers are, if it is not the bucket's own: a host of your own in front of it. Null for https://storage.googleapis.com/BUCKET."
+  description = "URL under which the clusters' issuers are, if it is not the bucket's own: a host of your own in front of it; or, with keys = providers, what the API servers have already. Null for https://storage.googleapis.com/BUCKET."
   type        = string
   default     = null
+}
+
+variable "mirror_of" {
+  description = "URL under which another publisher publishes the same issuers, for a publisher that is a mirror of it: the documents in this bucket name those issuers, and are compared with those that are there. Instead of issuer_base."
+  type        = string
+  default     = null
+
+  validation {
+    condition     = var.mirror_of == null || var.issuer_base == null
+    error_message = "issuer_base is for a host that leads to this publisher's documents, mirror_of for one that leads to another's: give one of them."
+  }
+
+  validation {
+    condition     = var.mirror_of == null || var.keys == "bucket"
+    error_message = "A mirror's documents are fetched and compared, and with keys = providers nobody can: give the issuers as issuer_base."
+  }
+}
+
+variable "mirrors" {
+  description = "URLs under which other publishers have the documents of the same issuers; the clusters' IDs are added to them. What is at mirror_of is compared anyway."
+  type        = list(string)
+  default     = []
+  nullable    = false
+
+  validation {
+    condition     = length(var.mirrors) == 0 || var.keys == "bucket"
+    error_message = "Mirrors compare documents, and with keys = providers nobody can fetch those of this publisher."
+  }
 }
 
 variable "keys" {

@@ -1,0 +1,5 @@
+variable "mirrored" {
+  description = "Whether the issuers have other publishers."
+  type        = bool
+  nullable    = false
+}
