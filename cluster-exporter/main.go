@@ -39,7 +39,7 @@ The settings:
   # or a queue, sqs, pubsub or storageQueue; with a webhook beside it, that is used while the queue refuses
 
 Outside a pod, name an API server with --api-server (or all in apiServers.addresses), its authority with --ca-file and a token of
-the service account with --token-file. POD_NAME and POD_UID make Kubernetes Events be about the pod.
+the service account with --token-file. Kubernetes Events are about the Deployment that DEPLOYMENT_NAME names, by the pod of POD_NAME and POD_UID.
 
 Flags:
 `
@@ -80,7 +80,8 @@ func run(args []string) error {
 	logger := slog.New(slog.NewJSONHandler(os.Stderr, nil))
 	e, err := exporter.New(settings, exporter.Options{
 		Access: exporter.Access{Address: f.server, CAFile: f.ca, TokenFile: f.token},
-		Logger: logger, Version: version, PodName: os.Getenv("POD_NAME"), PodUID: os.Getenv("POD_UID"),
+		Logger: logger, Version: version,
+		Deployment: os.Getenv("DEPLOYMENT_NAME"), PodName: os.Getenv("POD_NAME"), PodUID: os.Getenv("POD_UID"),
 	})
 	if err != nil {
 		return err

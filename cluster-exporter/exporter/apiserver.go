@@ -60,6 +60,17 @@ type ServerReading struct {
 // counts reports whether the API server was read and has the issuer that the exporter is for.
 func (r ServerReading) counts(issuer string) bool { return r.Err == nil && r.Issuer == issuer }
 
+// result is what came of it, for metrics.
+func (r ServerReading) result(issuer string) string {
+	switch {
+	case r.Err != nil:
+		return readUnreachable
+	case r.Issuer != issuer:
+		return readOtherIssuer
+	}
+	return readOK
+}
+
 // statusError is an answer of an API server other than 200.
 type statusError struct {
 	path   string

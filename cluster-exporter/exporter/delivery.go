@@ -17,6 +17,9 @@ func (r *reporter) delivery(publisher string, came outcome, a answer, err error,
 	r.check(a.Detour != nil, condition{queueRefused, about}, "", func() string {
 		return fmt.Sprintf("publisher %s: %s. Snapshots go by the webhook meanwhile", publisher, cut(a.Detour.Error(), 500))
 	})
+	if came == accepted || came == queued {
+		r.metrics.delivered.WithLabelValues(publisher).Set(float64(r.now().Unix()))
+	}
 	switch came {
 	case accepted:
 		r.metrics.accepted.WithLabelValues(publisher).Set(float64(r.now().Unix()))

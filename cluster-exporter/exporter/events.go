@@ -16,6 +16,7 @@ const (
 	maxEvents       = 32   // that wait; the log has what does not fit
 	maxEventMessage = 1024 // what API servers accept
 	eventTries      = 14   // ten minutes: after a key swap the kubelet takes as long to bring a token that is accepted
+	forbiddenTries  = 5    // half a minute: an API server that has just begun may not have read its Roles yet
 	firstEventPause = 2 * time.Second
 	maxEventPause   = time.Minute
 )
@@ -27,6 +28,7 @@ type events struct {
 	access    Access
 	namespace string
 	about     core.ObjectReference
+	pod       *core.ObjectReference // which replica says it; nil outside a pod
 	logger    *slog.Logger
 	now       func() time.Time
 	queue     chan event
@@ -34,14 +36,18 @@ type events struct {
 
 func newEvents(settings Settings, options Options) *events {
 	namespace, name := settings.namespaceAndName()
-	about := core.ObjectReference{APIVersion: "v1", Kind: "ServiceAccount", Namespace: namespace, Name: name}
+	e := &events{
+		access: options.Access, namespace: namespace, logger: options.Logger, now: options.Now, queue: make(chan event, maxEvents),
+		about: core.ObjectReference{APIVersion: "v1", Kind: "ServiceAccount", Namespace: namespace, Name: name},
+	}
 	if options.PodName != "" {
-		about.Kind, about.Name, about.UID = "Pod", options.PodName, types.UID(options.PodUID)
+		e.pod = &core.ObjectReference{APIVersion: "v1", Kind: "Pod", Namespace: namespace, Name: options.PodName, UID: types.UID(options.PodUID)}
+		e.about = *e.pod
 	}
-	return &events{
-		access: options.Access, namespace: namespace, about: about, logger: options.Logger, now: options.Now,
-		queue: make(chan event, maxEvents),
+	if options.Deployment != "" { // its UID is not known without a right to read it
+		e.about = core.ObjectReference{APIVersion: "apps/v1", Kind: "Deployment", Namespace: namespace, Name: options.Deployment}
 	}
+	return e
 }
 
 // add never waits: Events are a courtesy, the log has it all.
@@ -65,13 +71,13 @@ func (e *events) run(ctx context.Context) {
 
 func (e *events) insist(ctx context.Context, next event) {
 	at := e.now()
-	pause := firstEventPause
 	for try := 1; ; try++ {
 		err := e.create(ctx, next, at)
-		switch {
-		case err == nil || ctx.Err() != nil:
+		if err == nil || ctx.Err() != nil {
 			return
-		case try == eventTries || apierrors.IsForbidden(err) || apierrors.IsNotFound(err) || apierrors.IsInvalid(err):
+		}
+		pause, again := eventPause(try, err)
+		if !again {
 			e.logger.InfoContext(ctx, "a Kubernetes Event could not be created", "reason", next.reason, "detail", withoutURL(err).Error())
 			return
 		}
@@ -79,8 +85,19 @@ func (e *events) insist(ctx context.Context, next event) {
 		case <-ctx.Done():
 		case <-time.After(pause):
 		}
-		pause = min(2*pause, maxEventPause)
 	}
+}
+
+// eventPause tells how long to wait after a try (the first is 1) that failed, and whether to try again.
+func eventPause(try int, err error) (time.Duration, bool) {
+	most := eventTries
+	switch {
+	case apierrors.IsForbidden(err):
+		most = forbiddenTries
+	case apierrors.IsNotFound(err), apierrors.IsInvalid(err):
+		return 0, false
+	}
+	return min(firstEventPause<<(try-1), maxEventPause), try < most
 }
 
 // create uses a connection of its own: Events are rare.
@@ -96,7 +113,7 @@ func (e *events) create(ctx context.Context, next event, at time.Time) error {
 	when := metav1.NewTime(at)
 	_, err = server.core.Events(e.namespace).Create(ctx, &core.Event{
 		ObjectMeta:     metav1.ObjectMeta{GenerateName: "cluster-exporter-", Namespace: e.namespace},
-		InvolvedObject: e.about, Type: next.eventType, Reason: next.reason, Message: cut(next.message, maxEventMessage), Count: 1,
+		InvolvedObject: e.about, Related: e.pod, Type: next.eventType, Reason: next.reason, Message: cut(next.message, maxEventMessage), Count: 1,
 		FirstTimestamp: when, LastTimestamp: when, Source: core.EventSource{Component: "cluster-exporter"},
 	}, metav1.CreateOptions{})
 	return err

@@ -20,12 +20,13 @@ import (
 
 // Options is what an Exporter is made of, besides its settings. Only Access is needed.
 type Options struct {
-	Access  Access
-	Logger  *slog.Logger
-	Version string
-	PodName string // what Events are about; empty for the service account
-	PodUID  string
-	Now     func() time.Time
+	Access     Access
+	Logger     *slog.Logger
+	Version    string
+	Deployment string // what Events are about; empty for the pod, or without one the service account
+	PodName    string
+	PodUID     string
+	Now        func() time.Time
 }
 
 // Exporter is one replica.
@@ -73,6 +74,7 @@ func New(settings Settings, options Options) (*Exporter, error) {
 		if err != nil {
 			return nil, err
 		}
+		metrics.delivered.WithLabelValues(destination.Publisher) // 0, so that one that never succeeds is seen
 		e.workers = append(e.workers, &worker{
 			publisher: destination.Publisher, sender: sender, signer: e.signer, report: e.report, now: e.now, readAgain: e.readAgain,
 			newest: make(chan *Reading, 1), schedule: newSchedule(settings.HeartbeatInterval),

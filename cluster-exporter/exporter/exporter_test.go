@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"regexp"
 	"runtime"
 	"strings"
 	"testing"
@@ -79,11 +80,13 @@ func TestServersThatDisagreeAreUnited(t *testing.T) {
 	}
 	w.waitEvent("APIServersDisagree", "normal during a rotation")
 	w.waitMetric(e, `problem{about="",reason="APIServersDisagree"} 1`)
+	w.waitMetric(e, "disagreeing_keys 1")
 	for _, s := range w.Servers {
 		s.SetKeys(b, a, b)
 	}
 	w.waitEvent("APIServersDisagreeResolved")
 	w.waitMetric(e, `problem{about="",reason="APIServersDisagree"} 0`)
+	w.waitMetric(e, "disagreeing_keys 0")
 }
 
 func TestAnAPIServerThatDies(t *testing.T) {
@@ -96,6 +99,7 @@ func TestAnAPIServerThatDies(t *testing.T) {
 	w.publisher.wait(says(of(2, 3), a)) // which is additive
 	w.waitEvent("APIServerUnreachable", dead, "no key can retire")
 	w.waitMetric(e, `problem{about="`+dead+`",reason="APIServerUnreachable"} 1`)
+	w.waitMetric(e, `api_servers_skipped{reason="unreachable"} 1`)
 	w.Servers[1].Stop() // its lease is over
 	w.publisher.wait(says(of(2, 2), a))
 	w.eventually("series of the dead server are gone", func() bool {
@@ -124,6 +128,7 @@ func TestAnotherIssuer(t *testing.T) {
 	w.Servers[0].Intercept(other)
 	w.publisher.wait(says(of(1, 2), a))
 	w.waitEvent("IssuerDiffers", w.Servers[0].Advertised(), "https://other.example.com", issuer)
+	w.waitMetric(e, `api_servers_skipped{reason="other-issuer"} 1`)
 	w.Servers[1].Intercept(other)
 	w.waitEvent("NoAPIServerHasTheIssuer", issuer, "--service-account-issuer")
 	if status, _ := get(e, "/readyz"); status != http.StatusOK {
@@ -134,6 +139,20 @@ func TestAnotherIssuer(t *testing.T) {
 	w.Servers[1].Intercept(nil)
 	w.waitEvent("NoAPIServerHasTheIssuerResolved")
 	w.publisher.wait(says(of(2, 2), a))
+}
+
+func TestAClockThatIsWrong(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, 2)
+	w.Servers[1].Intercept(func(rw http.ResponseWriter, _ *http.Request) bool {
+		rw.Header().Set("Date", time.Now().Add(-time.Hour).UTC().Format(http.TimeFormat))
+		return false
+	})
+	e, _ := w.start(w.settings())
+	for i, want := range map[int]string{0: "-?[01]", 1: "-360[01]"} {
+		line := regexp.MustCompile(`(?m)^kube_iam_assume_exporter_api_server_clock_skew_seconds{server="` + w.Servers[i].Advertised() + `"} ` + want + `$`)
+		w.eventually("the clock of "+w.Servers[i].Advertised(), func() bool { _, body := get(e, "/metrics"); return line.MatchString(body) })
+	}
 }
 
 func TestASigningKeyThatIsNotListed(t *testing.T) {
@@ -356,16 +375,45 @@ func TestEventsHoldNothingUp(t *testing.T) {
 	w.publisher.wait(says(of(1, 1), a, c))
 }
 
-func TestEventsAreAboutThePod(t *testing.T) {
+func TestEventsAreAboutTheDeployment(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, 1)
 	w.start(w.settings())
 	w.publisher.wait(says(of(1, 1), a))
 	w.SetKeys(a, a, b)
 	w.waitEvent("KeyAdded")
-	about := w.Events()[0].InvolvedObject
-	if about.Kind != "Pod" || about.Name != "exporter-0" || about.UID != "uid-0" || about.Namespace != namespace {
+	event := w.Events()[0]
+	if about := event.InvolvedObject; about.Kind != "Deployment" || about.APIVersion != "apps/v1" || about.Name != account || about.Namespace != namespace {
 		t.Errorf("about %+v", about)
+	}
+	if pod := event.Related; pod == nil || pod.Kind != "Pod" || pod.Name != "exporter-0" || pod.UID != "uid-0" || pod.Namespace != namespace {
+		t.Errorf("by %+v", pod)
+	}
+}
+
+// An API server that has just begun knows no Roles for a moment. What it is told then is not lost.
+func TestAnEventThatIsForbiddenAtFirst(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, 1)
+	refused := make(chan struct{}, 1)
+	w.Servers[0].Intercept(func(rw http.ResponseWriter, r *http.Request) bool {
+		if !strings.HasSuffix(r.URL.Path, "/events") {
+			return false
+		}
+		select {
+		case refused <- struct{}{}:
+			rw.WriteHeader(http.StatusForbidden)
+			return true
+		default:
+			return false
+		}
+	})
+	w.start(w.settings())
+	w.publisher.wait(says(of(1, 1), a))
+	w.SetKeys(a, a, b)
+	w.waitEvent("KeyAdded", b.ID())
+	if len(refused) != 1 {
+		t.Error("nothing was refused")
 	}
 }
 

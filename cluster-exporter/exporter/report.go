@@ -76,7 +76,7 @@ func (r *reporter) reading(reading *Reading, err error) {
 	r.mu.Unlock()
 	r.check(err != nil, condition{reason: readFailed}, "", func() string { return readProblem(err) })
 	if err != nil {
-		r.metrics.reads.WithLabelValues("failed").Inc()
+		r.metrics.reads.WithLabelValues(readNothing).Inc()
 		return
 	}
 	r.check(reading.ListErr != nil, condition{reason: listFailed}, "", func() string {
@@ -110,12 +110,19 @@ func readProblem(err error) string {
 // eachServer reports whether any of them answered. Behind a virtual address several readings have one address.
 func (r *reporter) eachServer(reading *Reading) (answered bool) {
 	byAddress := map[string][]ServerReading{}
-	now := map[string]bool{}
+	now, results := map[string]bool{}, map[string]int{}
 	for _, s := range reading.Servers {
+		result := s.result(r.issuer)
+		r.metrics.reads.WithLabelValues(result).Inc()
+		results[result]++
 		byAddress[s.Address] = append(byAddress[s.Address], s)
 		now[s.Address] = true
 		answered = answered || s.Err == nil
 	}
+	if reading.ListErr != nil {
+		results[readUnlisted] = 1
+	}
+	r.metrics.skip(results)
 	for address, readings := range byAddress {
 		r.server(address, readings)
 	}
@@ -142,16 +149,14 @@ func (r *reporter) server(address string, readings []ServerReading) {
 	var other *string
 	keys := map[string]bool{}
 	for _, s := range readings {
-		result := "ok"
 		switch {
 		case errors.Is(s.Err, jwks.ErrPrivate):
-			result, leaked, failed = "unreachable", s.Err, s.Err
+			leaked, failed = s.Err, s.Err
 		case s.Err != nil:
-			result, failed = "unreachable", s.Err
+			failed = s.Err
 		case s.Issuer != r.issuer:
-			result, other = "other-issuer", &s.Issuer
+			other = &s.Issuer
 		}
-		r.metrics.reads.WithLabelValues(result).Inc()
 		for _, key := range s.Keys {
 			keys[key.ID()] = true
 		}
@@ -187,21 +192,29 @@ func (r *reporter) signsWhatItLists(address string, keys map[string]bool) {
 	}
 }
 
+// disagreement compares the API servers that were read, each with the keys of them all.
 func (r *reporter) disagreement(reading *Reading) {
-	union := map[string]bool{}
+	servers, listings, lacking := 0, map[string]int{}, ""
 	for _, s := range reading.Servers {
 		if s.counts(r.issuer) {
+			servers++
 			for _, key := range s.Keys {
-				union[key.SPKI()] = true
+				listings[key.SPKI()]++
 			}
 		}
 	}
-	lacking := ""
 	for _, s := range reading.Servers {
-		if s.counts(r.issuer) && len(s.Keys) != len(union) {
+		if s.counts(r.issuer) && len(s.Keys) != len(listings) {
 			lacking = s.Address
 		}
 	}
+	disputed := 0
+	for _, times := range listings {
+		if times < servers {
+			disputed++
+		}
+	}
+	r.metrics.disagreeing.Set(float64(disputed))
 	r.check(lacking != "", condition{reason: apiServersDisagree}, "", func() string {
 		return fmt.Sprintf("the API servers list different keys (%s lacks some): normal during a rotation; until it is over, one may refuse another's tokens", lacking)
 	})

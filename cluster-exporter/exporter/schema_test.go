@@ -17,7 +17,7 @@ import (
 	"github.com/kube-iam-assume/kube-iam-assume/shared/settings"
 )
 
-var update = flag.Bool("update", false, "write the schema anew")
+var update = flag.Bool("update", false, "write the schema and the table of metrics anew")
 
 // The schema is for editors: it is generated from the type of the file, so that it can't say anything else.
 func TestSchema(t *testing.T) {

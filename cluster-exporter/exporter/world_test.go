@@ -102,7 +102,7 @@ destinations: [{publisher: test, webhook: {url: "`+w.publisher.URL+`/v1/snapshot
 func (w *world) options() exporter.Options {
 	return exporter.Options{
 		Access: exporter.Access{Address: standin.ServiceAddress, CAFile: w.ca, TokenFile: w.token, Dial: w.Dial},
-		Logger: slog.New(slog.NewJSONHandler(w.log, nil)), Version: "1.2.3", PodName: "exporter-0", PodUID: "uid-0",
+		Logger: slog.New(slog.NewJSONHandler(w.log, nil)), Version: "1.2.3", Deployment: account, PodName: "exporter-0", PodUID: "uid-0",
 	}
 }
 
