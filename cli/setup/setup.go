@@ -6,6 +6,7 @@ import (
 
 	"github.com/kube-iam-assume/kube-iam-assume/cli/command"
 	"github.com/kube-iam-assume/kube-iam-assume/cli/setup/aws"
+	"github.com/kube-iam-assume/kube-iam-assume/cli/setup/cluster"
 	"github.com/kube-iam-assume/kube-iam-assume/cli/setup/vault"
 )
 
@@ -19,6 +20,6 @@ changes only that: a second run changes nothing. trust prints the policies alone
 		Args: command.Exactly(0, "one of the commands below"),
 		RunE: func(c *cobra.Command, _ []string) error { return c.Help() },
 	}
-	c.AddCommand(aws.Command(), vault.Command())
+	c.AddCommand(aws.Command(), vault.Command(), cluster.Command())
 	return c
 }
