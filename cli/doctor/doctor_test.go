@@ -138,9 +138,12 @@ var setups = map[string]struct {
 
 	// Exporter.
 	"a typing error in the exporter's settings": {func(w *world) { w.exporter("destinations:", "destination:") }, "exporter.settings", doctor.Broken, "destination"},
-	"the exporter is for another issuer":        {func(w *world) { w.exporter(issuer, issuer+"-old") }, "exporter.issuer", doctor.Broken, "prod-old"},
-	"the exporter is not ready":                 {func(w *world) { w.ready = http.StatusServiceUnavailable }, "exporter.ready", doctor.Broken, "503: not yet"},
-	"the wrong port":                            {func(w *world) { w.metrics = "go_goroutines 1\n" }, "exporter.metrics", doctor.Broken, "no metric of the exporter"},
+	"two publishers of one name": {func(w *world) {
+		w.exporter("destinations: [", "destinations: [{publisher: p, webhook: {url: https://other.example.com/v1/snapshots}}, ")
+	}, "exporter.settings", doctor.Broken, `two publishers are called "p"`},
+	"the exporter is for another issuer": {func(w *world) { w.exporter(issuer, issuer+"-old") }, "exporter.issuer", doctor.Broken, "prod-old"},
+	"the exporter is not ready":          {func(w *world) { w.ready = http.StatusServiceUnavailable }, "exporter.ready", doctor.Broken, "503: not yet"},
+	"the wrong port":                     {func(w *world) { w.metrics = "go_goroutines 1\n" }, "exporter.metrics", doctor.Broken, "no metric of the exporter"},
 	"the exporter sees a problem": {func(w *world) {
 		w.metrics += `kube_iam_assume_exporter_problem{about="p \"x\"",reason="SnapshotRefused"} 1` + "\n"
 	}, "exporter.problems", doctor.Broken, `SnapshotRefused p "x"`},
@@ -190,8 +193,9 @@ var setups = map[string]struct {
 	}, "web.clock", doctor.Broken, "ahead"},
 
 	// The discovery document.
-	"block public access":  {func(w *world) { w.change(discoveryURL, func(a *answer) { a.status = http.StatusForbidden }) }, "discovery.status", doctor.Broken, "403"},
-	"nothing is published": {func(w *world) { delete(w.web, discoveryURL) }, "discovery.status", doctor.Broken, "404"},
+	"block public access":         {func(w *world) { w.change(discoveryURL, func(a *answer) { a.status = http.StatusForbidden }) }, "discovery.status", doctor.Broken, "403"},
+	"Azure forbids public access": {func(w *world) { w.change(discoveryURL, func(a *answer) { a.status = http.StatusConflict }) }, "discovery.status", doctor.Broken, "409"},
+	"nothing is published":        {func(w *world) { delete(w.web, discoveryURL) }, "discovery.status", doctor.Broken, "404"},
 	"a redirect": {func(w *world) {
 		w.change(discoveryURL, func(a *answer) { a.status, a.header["Location"] = http.StatusMovedPermanently, mirror })
 	}, "discovery.status", doctor.Broken, "301, to " + mirror},
@@ -234,6 +238,10 @@ var setups = map[string]struct {
 	"a key is published twice": {func(w *world) {
 		w.change(jwksURL, func(a *answer) { a.body = string(jwks.Set{rsaKey().Key, rsaKey().Key}.Encode()) })
 	}, "jwks.twice", doctor.Warn, "1 of 2"},
+	"an elliptic key is published": {func(w *world) {
+		w.options = doctor.Options{ClusterErr: apiserver.ErrNoKubeconfig, Issuer: issuer, Stranger: w.options.Stranger, Resolve: w.options.Resolve, Now: time.Now, For: []string{"entra"}}
+		w.change(jwksURL, func(a *answer) { a.body = string(jwks.Set{snapshottest.NewKey().Key}.Encode()) })
+	}, "jwks.algorithm", doctor.Broken, "entra does not document ES256"},
 	"the signing key is not published": {func(w *world) {
 		w.each(func(s *fakeServer) { s.sign, s.keys = otherKey(), []snapshottest.Key{otherKey()} })
 		w.options.Publisher, w.options.Data = nil, ""

@@ -74,6 +74,11 @@ func jwksContent() []check {
 		remedy: "Remove clusters and keys that are out of use, or give each cluster an issuer of its own.",
 		look:   jwksCount,
 	}, {
+		id: "jwks.algorithm", question: "Does every cloud accept what the published keys sign with?", needs: []string{"jwks.read"},
+		how:    "As keys.algorithm, for what is published.",
+		remedy: "Rotate to an RSA-2048 key (RS256): `kube-iam-assume rotation plan`. With other consumers only, name them with --for.",
+		look:   func(e *evidence) finding { return e.accepted(e.published) },
+	}, {
 		id: "jwks.signing", question: "Is every key published that an API server signs with?", needs: []string{"jwks.read", "tokens.signing-key"},
 		how:    "Compares the key IDs in the headers of fresh tokens with what is published: this is what makes a token work or not.",
 		remedy: "Is the exporter running, and its publisher accepting (exporter.*, publisher.*)? In a hurry: `kube-iam-assume operate announce` with the cluster's keys.",

@@ -50,7 +50,12 @@ func parseExporter(file File) (*exporterFile, error) {
 	case len(s.Destinations) == 0:
 		return nil, d.Errorf([]any{"destinations"}, "no destinations: nobody would be told the keys")
 	}
+	names := map[string]bool{}
 	for i, to := range s.Destinations {
+		if names[to.Publisher] {
+			return nil, d.Errorf([]any{"destinations", i, "publisher"}, "two publishers are called %q: a snapshot for one would be believed by the other", to.Publisher)
+		}
+		names[to.Publisher] = true
 		if to.Publisher == "" || to.Webhook == nil && to.SQS == nil && to.PubSub == nil && to.StorageQueue == nil {
 			return nil, d.Errorf([]any{"destinations", i}, "destination %q: want a publisher's name, and webhook, sqs, pubsub or storageQueue", to.Publisher)
 		}

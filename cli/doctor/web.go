@@ -160,6 +160,8 @@ func (v view) reachedWith() finding {
 	case v.status == http.StatusForbidden || v.status == http.StatusUnauthorized:
 		return broken("%s: %d", v.url, v.status).
 			doing("Let everybody read the two documents. S3: Block Public Access is on, or the bucket policy is missing; use CloudFront or allow s3:GetObject on just these keys. Azure: public access is forbidden by policy; use Front Door. A firewall: clouds publish no addresses to allow. S3 also answers 403 for what does not exist.")
+	case v.status == http.StatusConflict:
+		return broken("%s: 409", v.url).doing("Azure answers so where the storage account, or a policy above it, forbids public access: allow blob public access on the account, or put Front Door before it.")
 	case v.status == http.StatusNotFound:
 		return broken("%s: 404", v.url).doing("Nothing is published there yet, or at another path: compare the issuer's path with the publisher's settings, and see its log for document.written.")
 	case v.status == http.StatusTooManyRequests || v.status >= 500:
