@@ -16,10 +16,13 @@ import (
 	"testing"
 	"time"
 
+	"github.com/coreos/go-oidc/v3/oidc"
+
 	"github.com/kube-iam-assume/kube-iam-assume/shared/enrollment"
 	"github.com/kube-iam-assume/kube-iam-assume/shared/jwks"
 	"github.com/kube-iam-assume/kube-iam-assume/test/internet"
 	"github.com/kube-iam-assume/kube-iam-assume/test/kube"
+	"github.com/kube-iam-assume/kube-iam-assume/test/party"
 )
 
 const (
@@ -30,6 +33,7 @@ const (
 	private   = "acme-oidc-private"
 	patience  = time.Minute
 	jwksPath  = "/openid/v1/jwks"
+	audience  = "vault"
 )
 
 // world has the three clouds, behind one host for what strangers reach: the documents of each below its name, and AWS's webhook.
@@ -221,14 +225,14 @@ func TestThreeClouds(t *testing.T) {
 	a, b := kube.NewKey(t, kube.RSA2048), kube.NewKey(t, kube.RSA2048) // all that Entra takes
 	cluster := kube.Start(t, kube.Options{Issuer: w.issuer(), Keys: kube.Keys{Sign: a}})
 	cluster.InstallExporter(t, namespace, account)
-	cluster.CreateServiceAccount(t, "production", "payments")
+	cluster.CreateServiceAccount(t, party.Namespace, party.Account)
 	aws, google, azure := w.startAWS(a), w.startGoogle(a), w.startAzure(a)
 	w.sites["aws"], w.sites["gcp"], w.sites["azure"] = aws, google.site, azure
 	w.reconcile()
 	w.everywhere("the enrolled key is published before the first snapshot", func(cloud string) bool { return w.publishes(cloud, a) })
 	kubelet := w.export(cluster)
 	w.everywhere("a snapshot is accepted", func(cloud string) bool { return w.said(cloud, "snapshot.accepted", "attested by") })
-	party := w.rely(cluster)
+	relying := party.Rely(t, cluster, party.Options{Issuer: w.issuer(), Audience: audience, Client: w.stranger})
 
 	server := cluster.Servers[0]
 	with := func(sign *kube.Key, verify ...*kube.Key) kube.Config {
@@ -244,7 +248,7 @@ func TestThreeClouds(t *testing.T) {
 	google.down(false)
 	w.everywhere("the new key is published", func(cloud string) bool { return w.publishes(cloud, b) })
 	server.Restart(t, with(b, a, b)) // it signs with it
-	w.wait("the new key has signed", func() bool { return party.seen(b) })
+	w.wait("the new key has signed", func() bool { return relying.Seen(b) })
 	w.everywhere("the new key has vouched", func(cloud string) bool { return w.said(cloud, "snapshot.accepted", "attested by "+b.ID()) })
 	if err := kubelet.Renew(t.Context()); err != nil { // whoever drops a key waits for the tokens it signed
 		t.Fatal(err)
@@ -252,15 +256,14 @@ func TestThreeClouds(t *testing.T) {
 	w.renew(cluster)
 	server.Restart(t, with(b, b)) // it has forgotten the old one
 	w.everywhere("the old key is retiring", func(cloud string) bool { return w.said(cloud, "key.retiring", a.ID()) })
-	before := party.count()
-	w.wait("tokens of both keys go on being verified", func() bool { return party.count() > before+10 })
-	party.hold()
-	w.same()
+	before := relying.Verified()
+	w.wait("tokens of both keys go on being verified", func() bool { return relying.Verified() > before+10 })
+	w.same(relying.Hold(2))
 }
 
-// same makes sure that all three have the same keys and the same discovery document, that each of them would do for a consumer, and that
-// none of them says otherwise.
-func (w *world) same() {
+// same makes sure that all three have the same keys and the same discovery document, that tokens of each key are verified by any of them,
+// and that none of them says otherwise.
+func (w *world) same(tokens map[string]string) {
 	w.Helper()
 	before := map[string]int{}
 	for _, cloud := range clouds {
@@ -271,6 +274,11 @@ func (w *world) same() {
 		if discovery := "/.well-known/openid-configuration"; !bytes.Equal(w.read(cloud, discovery), w.read(clouds[0], discovery)) {
 			w.Errorf("%s has another discovery document", cloud)
 		}
+		for id, token := range tokens {
+			if err := w.verifyAt(cloud, token); err != nil {
+				w.Errorf("by the documents of %s, a token of key %s: %v", cloud, id, err)
+			}
+		}
 	}
 	w.reconcile()
 	for _, cloud := range clouds {
@@ -278,6 +286,14 @@ func (w *world) same() {
 			w.Errorf("%s: %s", cloud, said)
 		}
 	}
+}
+
+// verifyAt verifies a token by the keys that one of the clouds has.
+func (w *world) verifyAt(cloud, token string) error {
+	ctx := oidc.ClientContext(w.Context(), w.stranger)
+	config := &oidc.Config{ClientID: audience, SupportedSigningAlgs: []string{oidc.RS256}}
+	_, err := oidc.NewVerifier(w.issuer(), oidc.NewRemoteKeySet(ctx, w.documentsOf(cloud)+jwksPath), config).Verify(ctx, token)
+	return err
 }
 
 func (w *world) wait(what string, so func() bool) {

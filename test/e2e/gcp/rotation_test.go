@@ -1,18 +1,10 @@
 package gcp
 
 import (
-	"context"
-	"sync"
 	"testing"
-	"time"
-
-	"github.com/coreos/go-oidc/v3/oidc"
-	"github.com/go-jose/go-jose/v4"
-	"github.com/go-jose/go-jose/v4/jwt"
-	authentication "k8s.io/api/authentication/v1"
-	meta "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/kube-iam-assume/kube-iam-assume/test/kube"
+	"github.com/kube-iam-assume/kube-iam-assume/test/party"
 )
 
 const audience = "https://iam.googleapis.com/projects/111122223333/locations/global/workloadIdentityPools/clusters/providers/" + clusterID
@@ -23,7 +15,7 @@ func TestRotation(t *testing.T) {
 	a, b := kube.NewKey(t, kube.RSA2048), kube.NewKey(t, kube.P256)
 	cluster := kube.Start(t, kube.Options{Issuer: c.issuer(), Keys: kube.Keys{Sign: a}})
 	cluster.InstallExporter(t, "kube-iam-assume", "cluster-exporter")
-	cluster.CreateServiceAccount(t, "production", "payments")
+	cluster.CreateServiceAccount(t, party.Namespace, party.Account)
 	c.deploy(a, "Webhook", "Reconcile")
 	c.schedule()
 	if !c.publishes(a) {
@@ -31,7 +23,7 @@ func TestRotation(t *testing.T) {
 	}
 	kubelet := c.export(cluster)
 	c.eventually("a snapshot is accepted", func() bool { return c.said("Webhook", `"event":"snapshot.accepted"`, "attested by") })
-	party := c.rely(cluster)
+	relying := party.Rely(t, cluster, party.Options{Issuer: c.issuer(), Audience: audience, Client: c.front.Client()})
 
 	server := cluster.Servers[0]
 	with := func(sign *kube.Key, verify ...*kube.Key) kube.Config {
@@ -40,15 +32,15 @@ func TestRotation(t *testing.T) {
 	server.Restart(t, with(a, a, b)) // it knows the new key
 	c.eventually("the new key is published", func() bool { return c.publishes(b) })
 	server.Restart(t, with(b, a, b)) // it signs with it
-	c.eventually("the new key has signed", func() bool { return party.seen(b) })
+	c.eventually("the new key has signed", func() bool { return relying.Seen(b) })
 	if err := kubelet.Renew(t.Context()); err != nil { // whoever drops a key waits for the tokens it signed
 		t.Fatal(err)
 	}
 	server.Restart(t, with(b, b)) // it has forgotten the old one
 	c.eventually("the old key is retiring", func() bool { return c.said("Webhook", `"event":"key.retiring"`, a.ID()) })
-	before := party.count()
-	c.eventually("tokens of both keys go on being verified", func() bool { return party.count() > before+10 })
-	party.hold(t)
+	before := relying.Verified()
+	c.eventually("tokens of both keys go on being verified", func() bool { return relying.Verified() > before+10 })
+	relying.Hold(2)
 
 	c.schedule()
 	if !c.publishes(a) || !c.publishes(b) {
@@ -57,108 +49,4 @@ func TestRotation(t *testing.T) {
 	if c.said("Reconcile", `"readback.`) || c.said("Reconcile", `"document.repaired"`) {
 		t.Error("what strangers read is not what the bucket has")
 	}
-}
-
-// party is a relying party: an independent verifier that knows the issuer's URL and nothing else.
-type party struct {
-	c    *cloud
-	stop func()
-
-	mu       sync.Mutex
-	verified int
-	failures []error
-	tokens   map[string]string // key ID → the first token of it, which must go on being accepted
-}
-
-// rely mints a token every 100 ms, and verifies it and the first of every key.
-func (c *cloud) rely(cluster *kube.Cluster) *party {
-	c.Helper()
-	p := &party{c: c, tokens: map[string]string{}}
-	ctx, cancel := context.WithCancel(context.WithoutCancel(c.Context()))
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		for ticks := time.NewTicker(100 * time.Millisecond); ctx.Err() == nil; <-ticks.C {
-			p.round(ctx, cluster)
-		}
-	}()
-	p.stop = sync.OnceFunc(func() { cancel(); <-done })
-	c.Cleanup(p.stop)
-	return p
-}
-
-func (p *party) round(ctx context.Context, cluster *kube.Cluster) {
-	seconds := int64(600)
-	minting, cancel := context.WithTimeout(ctx, 5*time.Second)
-	defer cancel()
-	answer, err := cluster.Admin(0).CoreV1().ServiceAccounts("production").CreateToken(minting, "payments", &authentication.TokenRequest{
-		Spec: authentication.TokenRequestSpec{Audiences: []string{audience}, ExpirationSeconds: &seconds},
-	}, meta.CreateOptions{})
-	if err != nil {
-		return // the server is being restarted; nobody got a token
-	}
-	id := keyID(answer.Status.Token)
-	p.mu.Lock()
-	if _, known := p.tokens[id]; !known {
-		p.tokens[id] = answer.Status.Token
-	}
-	tokens := []string{answer.Status.Token}
-	for _, first := range p.tokens {
-		tokens = append(tokens, first)
-	}
-	p.mu.Unlock()
-	for _, token := range tokens {
-		err := p.verify(ctx, token)
-		if ctx.Err() != nil {
-			return
-		}
-		p.mu.Lock()
-		p.verified++
-		if err != nil {
-			p.failures = append(p.failures, err)
-		}
-		p.mu.Unlock()
-	}
-}
-
-// verify discovers the issuer each time, as a cloud does whose cache has just expired.
-func (p *party) verify(ctx context.Context, token string) error {
-	ctx = oidc.ClientContext(ctx, p.c.front.Client())
-	provider, err := oidc.NewProvider(ctx, p.c.issuer())
-	if err != nil {
-		return err
-	}
-	_, err = provider.Verifier(&oidc.Config{ClientID: audience}).Verify(ctx, token)
-	return err
-}
-
-func keyID(token string) string {
-	parsed, err := jwt.ParseSigned(token, []jose.SignatureAlgorithm{jose.RS256, jose.ES256})
-	if err != nil {
-		panic(err)
-	}
-	return parsed.Headers[0].KeyID
-}
-
-func (p *party) seen(key *kube.Key) bool {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	_, found := p.tokens[key.ID()]
-	return found
-}
-
-func (p *party) count() int {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return p.verified
-}
-
-// hold ends it, and holds it to zero failures.
-func (p *party) hold(t *testing.T) {
-	t.Helper()
-	p.stop()
-	if len(p.failures) > 0 || len(p.tokens) != 2 {
-		t.Errorf("%d of %d verifications failed, of %d keys: %v", len(p.failures), p.verified, len(p.tokens), p.failures[:min(1, len(p.failures))])
-	}
-	t.Logf("%d verifications, %d failures, %d signing keys", p.verified, len(p.failures), len(p.tokens))
 }
