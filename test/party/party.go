@@ -30,6 +30,9 @@ type Options struct {
 	Audience   string
 	Client     *http.Client
 	Algorithms []string // that it takes; nil for those of the discovery document
+
+	// Verify, if there is one, is asked in place of an OpenID Connect verifier.
+	Verify func(token string) error
 }
 
 // Party verifies until Hold, or until the test ends.
@@ -109,6 +112,9 @@ func (p *Party) remember(token string) []string {
 
 // verify discovers the issuer each time, as a cloud does whose cache has just expired.
 func (p *Party) verify(ctx context.Context, token string) error {
+	if p.options.Verify != nil {
+		return p.options.Verify(token)
+	}
 	ctx = oidc.ClientContext(ctx, p.options.Client)
 	provider, err := oidc.NewProvider(ctx, p.options.Issuer)
 	if err != nil {

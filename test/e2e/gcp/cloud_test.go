@@ -40,6 +40,10 @@ type cloud struct {
 	storage  *gcp.Storage
 	front    *httptest.Server // HTTPS for what strangers reach
 	services map[string]*service
+
+	issuer      string
+	more        string   // settings of the issuer
+	environment []string // of the services
 }
 
 // service is one of the function's doors.
@@ -64,6 +68,9 @@ func newCloud(t *testing.T) *cloud {
 	}
 	c.front = httptest.NewTLSServer(c.hosts())
 	t.Cleanup(c.front.Close)
+	// The issuer is a URL as Cloud Storage's own host gives one: the bucket's name is part of it, and not of the objects' names.
+	c.issuer, c.more = c.front.URL+"/"+documents+"/"+clusterID, ", internal: true"
+	c.environment = []string{"SSL_CERT_FILE=" + filepath.Join(c.folder, "roots.pem")}
 	c.write("roots.pem", pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: c.front.Certificate().Raw}))
 	return c
 }
@@ -83,9 +90,6 @@ func (c *cloud) address(text string) *url.URL {
 	}
 	return u
 }
-
-// issuer is a URL as Cloud Storage's own host gives one: the bucket's name is part of it, and not of the objects' names.
-func (c *cloud) issuer() string { return c.front.URL + "/" + documents + "/" + clusterID }
 
 func (c *cloud) write(name string, content []byte) string {
 	c.Helper()
@@ -111,7 +115,7 @@ func (c *cloud) deploy(bootstrap *kube.Key, targets ...string) {
 	c.write("publisher.yaml", []byte(`apiVersion: config.kube-iam-assume.dev/v1alpha1
 kind: Publisher
 name: acme
-issuers: [{url: "`+c.issuer()+`", path: `+clusterID+`, clusters: [`+clusterID+`], internal: true}]
+issuers: [{url: "`+c.issuer+`", path: `+clusterID+`, clusters: [`+clusterID+`]`+c.more+`}]
 clusters: {directory: clusters/}
 `))
 	for _, target := range targets {
@@ -127,9 +131,9 @@ func (c *cloud) start(target string) *service {
 	}
 	s := &service{url: fmt.Sprintf("http://127.0.0.1:%d", port), log: filepath.Join(c.folder, target+".log")}
 	s.process, err = process.Start(process.Program{
-		Name: target, Binary: filepath.Join(c.programs, "function"), Log: s.log, Environment: append(c.storage.Environment(),
+		Name: target, Binary: filepath.Join(c.programs, "function"), Log: s.log, Environment: append(append(c.storage.Environment(), c.environment...),
 			"FUNCTION_TARGET="+target, fmt.Sprintf("PORT=%d", port), "LOCAL_ONLY=true", "GOOGLE_CLOUD_PROJECT=acme",
-			"DOCUMENTS_BUCKET="+documents, "PRIVATE_BUCKET="+private, "SSL_CERT_FILE="+filepath.Join(c.folder, "roots.pem")),
+			"DOCUMENTS_BUCKET="+documents, "PRIVATE_BUCKET="+private),
 	})
 	if err != nil {
 		c.Fatal(err)
@@ -181,7 +185,7 @@ func (c *cloud) export(cluster *kube.Cluster) *kube.ProjectedToken {
 	settings := c.write("exporter.yaml", []byte(`apiVersion: config.kube-iam-assume.dev/v1alpha1
 kind: Exporter
 cluster: `+clusterID+`
-issuer: `+c.issuer()+`
+issuer: `+c.issuer+`
 pollInterval: 1s
 heartbeatInterval: 3s
 caBundle: `+filepath.Join(c.folder, "roots.pem")+`
@@ -233,7 +237,7 @@ func (c *cloud) eventually(what string, so func() bool) {
 // publishes is whether strangers find a key.
 func (c *cloud) publishes(key *kube.Key) bool {
 	c.Helper()
-	response, err := c.front.Client().Get(c.issuer() + "/openid/v1/jwks")
+	response, err := c.front.Client().Get(c.issuer + "/openid/v1/jwks")
 	if err != nil {
 		c.Fatal(err)
 	}

@@ -13,7 +13,7 @@ const audience = "https://iam.googleapis.com/projects/111122223333/locations/glo
 func TestRotation(t *testing.T) {
 	c := newCloud(t)
 	a, b := kube.NewKey(t, kube.RSA2048), kube.NewKey(t, kube.P256)
-	cluster := kube.Start(t, kube.Options{Issuer: c.issuer(), Keys: kube.Keys{Sign: a}})
+	cluster := kube.Start(t, kube.Options{Issuer: c.issuer, Keys: kube.Keys{Sign: a}})
 	cluster.InstallExporter(t, "kube-iam-assume", "cluster-exporter")
 	cluster.CreateServiceAccount(t, party.Namespace, party.Account)
 	c.deploy(a, "Webhook", "Reconcile")
@@ -23,11 +23,11 @@ func TestRotation(t *testing.T) {
 	}
 	kubelet := c.export(cluster)
 	c.eventually("a snapshot is accepted", func() bool { return c.said("Webhook", `"event":"snapshot.accepted"`, "attested by") })
-	relying := party.Rely(t, cluster, party.Options{Issuer: c.issuer(), Audience: audience, Client: c.front.Client()})
+	relying := party.Rely(t, cluster, party.Options{Issuer: c.issuer, Audience: audience, Client: c.front.Client()})
 
 	server := cluster.Servers[0]
 	with := func(sign *kube.Key, verify ...*kube.Key) kube.Config {
-		return kube.Config{Keys: kube.Keys{Sign: sign, Verify: verify}, Issuers: []string{c.issuer()}}
+		return kube.Config{Keys: kube.Keys{Sign: sign, Verify: verify}, Issuers: []string{c.issuer}}
 	}
 	server.Restart(t, with(a, a, b)) // it knows the new key
 	c.eventually("the new key is published", func() bool { return c.publishes(b) })
