@@ -1,21 +1,22 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
 	"github.com/go-jose/go-jose/v4/jwt"
-	"github.com/go-json-experiment/json"
 	"github.com/spf13/cobra"
 	authentication "k8s.io/api/authentication/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
-	"k8s.io/client-go/tools/clientcmd"
 
+	"github.com/kube-iam-assume/kube-iam-assume/cli/apiserver"
 	"github.com/kube-iam-assume/kube-iam-assume/cli/command"
 	"github.com/kube-iam-assume/kube-iam-assume/cli/token"
 	"github.com/kube-iam-assume/kube-iam-assume/shared/enrollment"
@@ -24,7 +25,6 @@ import (
 
 const (
 	enrollTimeout = 10 * time.Second
-	readings      = 5 // fresh connections, which a load balancer may take to different API servers
 
 	// throwAway is an audience that nobody accepts.
 	throwAway  = "kube-iam-assume:enroll-probe"
@@ -45,11 +45,9 @@ service account with audiences that nobody accepts, if the account exists; warni
 		Example: "  kube-iam-assume enroll prod-eu1 --context prod-eu1 > clusters/prod-eu1.yaml",
 		Args:    exactly(1, "a cluster ID"),
 		RunE: func(c *cobra.Command, args []string) error {
-			config, err := clientcmd.NewNonInteractiveDeferredLoadingClientConfig(
-				&clientcmd.ClientConfigLoadingRules{ExplicitPath: kubeconfig, Precedence: clientcmd.NewDefaultClientConfigLoadingRules().Precedence},
-				&clientcmd.ConfigOverrides{CurrentContext: kubeContext}).ClientConfig()
+			config, err := apiserver.Load(kubeconfig, kubeContext)
 			if err != nil {
-				return fmt.Errorf("kubeconfig: %w", err)
+				return err
 			}
 			e := enroller{config: config, account: account, report: &command.Report{}}
 			cluster, err := e.read(c.Context(), args[0])
@@ -96,49 +94,46 @@ func (e *enroller) read(ctx context.Context, id string) (enrollment.Cluster, err
 	return cluster, err
 }
 
-// readAll reads over several fresh connections, as several API servers may stand behind one address.
+// readAll reads each API server at its own address or, where those can't be reached or may not be listed, the kubeconfig's address over
+// several fresh connections, as several API servers may stand behind it.
 func (e *enroller) readAll(ctx context.Context) (issuer string, keys jwks.Set, err error) {
-	sets := make([]jwks.Set, readings)
-	for i := range readings {
-		var next string
-		if next, sets[i], err = e.readOnce(ctx); err != nil {
+	cluster, err := apiserver.Open(ctx, e.config)
+	if cluster == nil {
+		return "", nil, err
+	}
+	readings, direct, err := cluster.Read(ctx)
+	if err != nil {
+		return "", nil, err
+	}
+	var sets []jwks.Set
+	for _, r := range readings {
+		if direct && !r.Reached {
+			e.report.Warn("API server "+r.Address, true, "it does not answer (%v): its keys may be missing here", r.Err)
+			continue
+		}
+		if err := readable(r); err != nil {
 			return "", nil, err
 		}
-		if issuer != "" && next != issuer {
-			return "", nil, fmt.Errorf("the API servers have different issuers, %q and %q: finish the change first", issuer, next)
+		if issuer != "" && r.Issuer != issuer {
+			return "", nil, fmt.Errorf("the API servers have different issuers, %q and %q: finish the change first", issuer, r.Issuer)
 		}
-		issuer = next
-		e.report.Warn("API servers disagree", i > 0 && string(sets[i].Canonical()) != string(sets[0].Canonical()), "they list different keys; all of them are enrolled")
+		issuer, sets = r.Issuer, append(sets, r.Keys)
 	}
+	differ := slices.ContainsFunc(sets, func(s jwks.Set) bool { return !bytes.Equal(s.Canonical(), sets[0].Canonical()) })
+	e.report.Warn("API servers disagree", differ, "they list different keys; all of them are enrolled")
 	keys, err = jwks.Union(sets...)
 	return issuer, keys, err
 }
 
-func (e *enroller) readOnce(ctx context.Context) (issuer string, keys jwks.Set, err error) {
-	ctx, cancel := context.WithTimeout(ctx, enrollTimeout)
-	defer cancel()
-	client, err := kubernetes.NewForConfig(rest.CopyConfig(e.config))
-	if err != nil {
-		return "", nil, err
+func readable(r apiserver.Reading) error {
+	switch {
+	case r.Err != nil:
+		return fmt.Errorf("read the discovery document: %w. If it is not found, the first --service-account-issuer is not an https URL: set one; "+
+			"if it is forbidden, use an account that may get /.well-known/openid-configuration", r.Err)
+	case r.KeysErr != nil:
+		return fmt.Errorf("read the keys: %w", r.KeysErr)
 	}
-	get := client.Discovery().RESTClient().Get
-	body, err := get().AbsPath("/.well-known/openid-configuration").DoRaw(ctx)
-	if err != nil {
-		return "", nil, fmt.Errorf("read the discovery document: %w. If it is not found, the first --service-account-issuer is not an https URL: set one; "+
-			"if it is forbidden, use an account that may get /.well-known/openid-configuration", err)
-	}
-	var document struct {
-		Issuer string `json:"issuer"`
-	}
-	if err := json.Unmarshal(body, &document); err != nil {
-		return "", nil, errors.New("the discovery document is not strict JSON")
-	}
-	body, err = get().AbsPath("/openid/v1/jwks").SetHeader("Accept", "application/jwk-set+json, application/json").DoRaw(ctx)
-	if err != nil {
-		return "", nil, fmt.Errorf("read the keys: %w", err)
-	}
-	keys, err = jwks.Parse(body)
-	return document.Issuer, keys, err
+	return nil
 }
 
 func (e *enroller) warnOfKeys(issuer string, keys jwks.Set) {

@@ -18,6 +18,7 @@ import (
 	core "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
+	"github.com/kube-iam-assume/kube-iam-assume/cli/distribution"
 	"github.com/kube-iam-assume/kube-iam-assume/shared/jwks"
 	"github.com/kube-iam-assume/kube-iam-assume/test/kube"
 )
@@ -174,13 +175,12 @@ func TestWaitDuringARollingRotation(t *testing.T) {
 
 	// The switch, one API server after the other; one of them goes back once.
 	done = r.start(goal{until: Unused, keyIDs: []string{r.old.ID()}, life: life, skew: skew}, 3*time.Minute)
-	var last time.Time
 	for server := range 3 {
-		last = r.signed(server)
+		r.signed(server)
 		r.restart(server, kube.Keys{Sign: r.new, Verify: both})
 	}
 	r.restart(1, kube.Keys{Sign: r.old, Verify: both})
-	last = r.signed(1)
+	last := r.signed(1)
 	r.restart(1, kube.Keys{Sign: r.new, Verify: both})
 	e = r.reached(done)
 	if truth := last.Add(life + skew); e.At.Before(truth) {
@@ -215,7 +215,7 @@ func (r *rolling) whatElse() {
 	if !strings.HasPrefix(status.Stage, "Two keys are listed, one signs") || len(status.Round.Servers) != 3 || !status.Round.Direct {
 		r.Errorf("%+v", status)
 	}
-	if _, _, err := detect(ctx, s.cluster.Client); !errors.Is(err, errNoNodes) {
+	if _, _, err := distribution.Detect(ctx, s.cluster.Client); !errors.Is(err, distribution.ErrNoNodes) {
 		r.Error(err)
 	}
 	r.interrupted()

@@ -11,16 +11,17 @@ import (
 
 	"github.com/kube-iam-assume/kube-iam-assume/cli/apiserver"
 	"github.com/kube-iam-assume/kube-iam-assume/cli/command"
+	"github.com/kube-iam-assume/kube-iam-assume/cli/distribution"
 )
 
 // Plan is every step of a rotation.
 type Plan struct {
-	Distribution string `json:"distribution"`
-	Why          string `json:"why"`
-	Issuer       string `json:"issuer"`
-	Caution      string `json:"caution,omitempty"`
-	Steps        []Step `json:"steps"`
-	Outside      string `json:"outside"`
+	Distribution distribution.Name `json:"distribution"`
+	Why          string            `json:"why"`
+	Issuer       string            `json:"issuer"`
+	Caution      string            `json:"caution,omitempty"`
+	Steps        []Step            `json:"steps"`
+	Outside      string            `json:"outside"`
 }
 
 // Step is what a person does.
@@ -32,7 +33,7 @@ type Step struct {
 
 func planCommand() *cobra.Command {
 	var f flags
-	var distribution, issuer, cluster string
+	var named, issuer, cluster string
 	c := &cobra.Command{
 		Use:   "plan",
 		Short: "Print every step of a rotation for the cluster's distribution",
@@ -42,10 +43,10 @@ plane nodes copy included. It runs none of them. --distribution chooses one, and
   kube-iam-assume rotation plan --distribution k3s --issuer https://oidc.example.com/prod --cluster prod`,
 		Args: command.Exactly(0, "no arguments"),
 		RunE: func(c *cobra.Command, _ []string) error {
-			if distribution != "" && !slices.Contains(Distributions(), distribution) {
-				return command.Usage(c, fmt.Errorf("--distribution %s: want one of %s", distribution, strings.Join(Distributions(), ", ")))
+			if named != "" && !slices.Contains(distribution.Names(), distribution.Name(named)) {
+				return command.Usage(c, fmt.Errorf("--distribution %s: want one of %s", named, names()))
 			}
-			p := Plan{Distribution: distribution, Why: "--distribution says so", Issuer: issuer, Outside: outside}
+			p := Plan{Distribution: distribution.Name(named), Why: "--distribution says so", Issuer: issuer, Outside: outside}
 			if err := p.find(c, &f); err != nil {
 				return err
 			}
@@ -54,10 +55,18 @@ plane nodes copy included. It runs none of them. --distribution chooses one, and
 		},
 	}
 	f.addCluster(c)
-	c.Flags().StringVar(&distribution, "distribution", "", "`name` of the distribution: "+strings.Join(Distributions(), ", ")+"; default: the cluster's nodes say it")
+	c.Flags().StringVar(&named, "distribution", "", "`name` of the distribution: "+names()+"; default: the cluster's nodes say it")
 	c.Flags().StringVar(&issuer, "issuer", "", "issuer `URL`; default: the API servers'")
 	c.Flags().StringVar(&cluster, "cluster", "CLUSTER", "cluster `ID` at the publishers")
 	return c
+}
+
+func names() string {
+	var all []string
+	for _, name := range distribution.Names() {
+		all = append(all, string(name))
+	}
+	return strings.Join(all, ", ")
 }
 
 // find asks the cluster for what was not given.
@@ -80,7 +89,7 @@ func (p *Plan) find(c *cobra.Command, f *flags) error {
 		return err
 	}
 	if p.Distribution == "" {
-		if p.Distribution, p.Why, err = detect(c.Context(), servers.Client); err != nil {
+		if p.Distribution, p.Why, err = distribution.Detect(c.Context(), servers.Client); err != nil {
 			return fmt.Errorf("find out the distribution: %w; give --distribution", err)
 		}
 	}
@@ -97,15 +106,15 @@ func (p *Plan) find(c *cobra.Command, f *flags) error {
 }
 
 func (p *Plan) fill(cluster string) {
-	way := ways()[p.Distribution]
+	way := wayOf(p.Distribution)
 	p.Caution = way.caution
 	p.Steps = append(p.Steps, before(way)...)
 	p.Steps = append(p.Steps, way.steps...)
 	p.Steps = append(p.Steps, after(way)...)
-	names := strings.NewReplacer("ISSUER", p.Issuer, "CLUSTER", cluster)
+	places := strings.NewReplacer("ISSUER", p.Issuer, "CLUSTER", cluster)
 	for i := range p.Steps {
 		for j := range p.Steps[i].Run {
-			p.Steps[i].Run[j] = names.Replace(p.Steps[i].Run[j])
+			p.Steps[i].Run[j] = places.Replace(p.Steps[i].Run[j])
 		}
 	}
 }

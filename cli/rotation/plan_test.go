@@ -2,7 +2,6 @@ package rotation
 
 import (
 	"bytes"
-	"context"
 	"crypto/x509"
 	"encoding/json"
 	"encoding/pem"
@@ -13,11 +12,9 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
-	core "k8s.io/api/core/v1"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/client-go/kubernetes/fake"
 
 	"github.com/kube-iam-assume/kube-iam-assume/cli/command"
+	"github.com/kube-iam-assume/kube-iam-assume/cli/distribution"
 	"github.com/kube-iam-assume/kube-iam-assume/shared/rotation"
 	"github.com/kube-iam-assume/kube-iam-assume/shared/snapshot/snapshottest"
 )
@@ -37,10 +34,10 @@ func execute(t *testing.T, arguments ...string) (string, error) {
 
 func TestThePlanOfEveryDistribution(t *testing.T) {
 	t.Parallel()
-	for _, distribution := range Distributions() {
-		t.Run(distribution, func(t *testing.T) {
+	for _, name := range distribution.Names() {
+		t.Run(string(name), func(t *testing.T) {
 			t.Parallel()
-			got, err := execute(t, "plan", "--distribution", distribution, "--issuer", "https://oidc.example.com/prod", "--cluster", "prod")
+			got, err := execute(t, "plan", "--distribution", string(name), "--issuer", "https://oidc.example.com/prod", "--cluster", "prod")
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -57,40 +54,11 @@ func TestThePlanOfEveryDistribution(t *testing.T) {
 			if strings.Index(got, "until published") > strings.Index(got, "until unused") {
 				t.Error("the steps are out of order")
 			}
-			golden(t, distribution+".txt", got)
+			golden(t, string(name)+".txt", got)
 		})
 	}
 	if got, err := execute(t, "plan", "--distribution", "k3s", "--issuer", "https://oidc.example.com/prod", "-o", "json"); err != nil || !json.Valid([]byte(got)) {
 		t.Error(err, got)
-	}
-}
-
-func TestDetect(t *testing.T) {
-	t.Parallel()
-	node := func(change func(*core.Node)) *core.Node {
-		n := &core.Node{ObjectMeta: metav1.ObjectMeta{Name: "n1"}, Status: core.NodeStatus{NodeInfo: core.NodeSystemInfo{KubeletVersion: "v1.36.3", OSImage: "Debian"}}}
-		change(n)
-		return n
-	}
-	for want, n := range map[string]*core.Node{
-		k3s:     node(func(n *core.Node) { n.Status.NodeInfo.KubeletVersion = "v1.36.3+k3s1" }),
-		rke2:    node(func(n *core.Node) { n.Status.NodeInfo.KubeletVersion = "v1.36.3+rke2r1" }),
-		talos:   node(func(n *core.Node) { n.Status.NodeInfo.OSImage = "Talos (v1.13.0)" }),
-		kind:    node(func(n *core.Node) { n.Spec.ProviderID = "kind://docker/kind/n1" }),
-		kubeadm: node(func(n *core.Node) { n.Annotations = map[string]string{"kubeadm.alpha.kubernetes.io/cri-socket": "x"} }),
-		generic: node(func(*core.Node) {}),
-	} {
-		if got, why, err := detect(t.Context(), fake.NewClientset(n)); got != want || err != nil || why == "" {
-			t.Errorf("%s: %s, %q, %v", want, got, why, err)
-		}
-	}
-	red := fake.NewClientset()
-	red.Resources = []*metav1.APIResourceList{{GroupVersion: "config.openshift.io/v1"}}
-	if got, _, err := detect(t.Context(), red); got != openshift || err != nil {
-		t.Error(got, err)
-	}
-	if _, _, err := detect(context.Background(), fake.NewClientset()); !errors.Is(err, errNoNodes) {
-		t.Error(err)
 	}
 }
 

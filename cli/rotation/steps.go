@@ -1,5 +1,7 @@
 package rotation
 
+import "github.com/kube-iam-assume/kube-iam-assume/cli/distribution"
+
 // way is how a distribution changes its key. The steps before and after are the same for all that take a key from a person.
 type way struct {
 	caution  string
@@ -50,10 +52,23 @@ func after(w way) []Step {
 	})
 }
 
-func ways() map[string]way {
-	return map[string]way{
-		kubeadm: kubeadmWay(""), kind: kubeadmWay("docker exec NODE "), k3s: k3sWay("k3s"), rke2: k3sWay("rke2"),
-		talos: talosWay(), openshift: openshiftWay(), generic: genericWay(),
+// wayOf is the generic one where a distribution has no steps of its own.
+func wayOf(name distribution.Name) way {
+	switch name {
+	case distribution.Kubeadm:
+		return kubeadmWay("")
+	case distribution.Kind:
+		return kubeadmWay("docker exec NODE ")
+	case distribution.K3s:
+		return k3sWay("k3s", "k3s")
+	case distribution.RKE2:
+		return k3sWay("rke2", "rke2-server")
+	case distribution.Talos:
+		return talosWay()
+	case distribution.OpenShift:
+		return openshiftWay()
+	default:
+		return genericWay()
 	}
 }
 
@@ -135,7 +150,7 @@ func kubeadmWay(on string) way {
 	return w
 }
 
-func k3sWay(name string) way {
+func k3sWay(name, service string) way {
 	data := "/var/lib/rancher/" + name
 	return way{
 		caution: name + " adds a key and signs with it in one step. So the announcement is the only moment at which clouds can learn it before its first use: do not go on before `rotation wait` has said published.",
@@ -150,23 +165,16 @@ func k3sWay(name string) way {
 		}, {
 			Title: "Restart every server, one after the other",
 			Why:   "The key is kept in the datastore, so the others, new ones too, and the controller-manager inside each get it from there. Until the last has restarted, some refuse the new tokens: do not stop half-way.",
-			Run:   []string{"systemctl restart " + service(name), "kube-iam-assume rotation status"},
+			Run:   []string{"systemctl restart " + service, "kube-iam-assume rotation status"},
 		}},
 		remove: []Step{inside, {
 			Title: "Take the old key away, on one server, and restart every server again",
 			Run: []string{
 				"cp sa-new.key /opt/" + name + "/server/tls/service.key && " + name + " certificate rotate-ca --path=/opt/" + name + "/server",
-				"systemctl restart " + service(name), "shred -u /opt/" + name + "/server/tls/service.key", "kube-iam-assume rotation status",
+				"systemctl restart " + service, "shred -u /opt/" + name + "/server/tls/service.key", "kube-iam-assume rotation status",
 			},
 		}},
 	}
-}
-
-func service(name string) string {
-	if name == rke2 {
-		return "rke2-server"
-	}
-	return name
 }
 
 func talosWay() way {

@@ -145,13 +145,20 @@ func (w *waiting) wait(ctx context.Context, s *sources, progress io.Writer) (*Ev
 		defer cancel()
 	}
 	t := &tracker{goal: w.goal}
-	said := ""
-	for {
-		r := s.look(ctx)
-		if w.goal.until == Unused && !r.Direct && !w.through && r.Listed > 0 && len(r.Servers) > 1 {
+	var r Round
+	var v verdict
+	for said := ""; ; {
+		next := s.look(ctx)
+		if ctx.Err() != nil && t.last.IsZero() {
+			return nil, fmt.Errorf("%w: the first look was cut off", ErrNotReached)
+		}
+		if ctx.Err() != nil { // a look that was cut off shows nothing
+			return w.evidence(t, v, r), fmt.Errorf("%w: %s", ErrNotReached, v)
+		}
+		if r = next; w.goal.until == Unused && !r.Direct && !w.through && len(r.Servers) > 1 {
 			return nil, fmt.Errorf("%w: which API server signs with which key: none of their addresses can be reached, and a balancer hides them. Run it on a node, or accept the doubt with --through-balancer", ErrUnknowable)
 		}
-		v := t.observe(r)
+		v = t.observe(r)
 		if w.goal.until == Unused && t.required() > maxWait {
 			return nil, fmt.Errorf("%w: API servers give tokens for %s, so the old key may be in use for that long. Set --service-account-max-token-expiration=24h on every API server; if you know the longest token that is there, give --token-lifetime", ErrUnknowable, t.required())
 		}
