@@ -153,7 +153,7 @@ func TestAlarmsAreDocumented(t *testing.T) {
 			t.Errorf("%s: %d links to what to do, want those of the events, the platform's metrics, the silence and the dead letters", folder, len(links))
 		}
 		for _, to := range links {
-			for _, name := range names(to, c.alarms(t)) {
+			for _, name := range linked(to, c.alarms(t)) {
 				if !anchors[name] {
 					t.Errorf("%s: there is no section %s", folder, name)
 				}
@@ -162,8 +162,8 @@ func TestAlarmsAreDocumented(t *testing.T) {
 	}
 }
 
-// names are the links that one with each.key in it stands for.
-func names(link string, alarms map[string]alarm) []string {
+// linked are the links that one with each.key in it stands for.
+func linked(link string, alarms map[string]alarm) []string {
 	before, varies := strings.CutSuffix(link, "${lower(each.key)}")
 	if !varies {
 		return []string{link}

@@ -99,26 +99,50 @@ func (c configuration) checkArguments(t *testing.T, folder string, body *hclsynt
 	}
 }
 
-// The image is of the function that there is.
-func TestDockerfile(t *testing.T) {
+// What is deployed is what is tested: the packages of `make dist`, and in the image nothing but the program of one.
+func TestPackages(t *testing.T) {
 	t.Parallel()
-	text, err := os.ReadFile("gcp/Dockerfile")
-	if err != nil {
-		t.Fatal(err)
+	text := func(name string) string {
+		data, err := os.ReadFile(filepath.Join(root, name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return string(data)
 	}
-	built := regexp.MustCompile(`-o /publisher (\./\S+)`).FindSubmatch(text)
-	if built == nil {
-		t.Fatal("nothing is built")
+	dist := text(".ci/dist")
+	clouds := regexp.MustCompile(`for cloud in \$\{\*:-([a-z ]+)\}`).FindStringSubmatch(dist)
+	if clouds == nil || !strings.Contains(dist, "package=dist/kube-iam-assume-$cloud.zip") {
+		t.Fatal("it is not known what make dist makes")
 	}
-	if _, err := os.Stat(filepath.Join(root, string(built[1]), "main.go")); err != nil {
-		t.Error(err)
+	for name, cloud := range map[string]string{
+		"docs/gcp.md": "gcp", "docs/azure.md": "azure", "deploy/terraform/gcp/Dockerfile": "gcp", "deploy/terraform/azure/package/main.tf": "azure",
+	} {
+		packages := regexp.MustCompile(`dist/kube-iam-assume-([a-z]+)\.zip`).FindAllStringSubmatch(text(name), -1)
+		if len(packages) == 0 {
+			t.Errorf("%s names no package", name)
+		}
+		for _, match := range packages {
+			if match[1] != cloud || !slices.Contains(strings.Fields(clouds[1]), match[1]) {
+				t.Errorf("%s names %s, want that of %s", name, match[0], cloud)
+			}
+		}
 	}
-	module, err := os.ReadFile(filepath.Join(root, "go.mod"))
-	if err != nil {
-		t.Fatal(err)
+	copied := regexp.MustCompile(`(?m)^COPY (\S+) /\S+$`).FindAllStringSubmatch(text("deploy/terraform/gcp/Dockerfile"), -1)
+	if len(copied) != 1 || !strings.Contains(dist, `tool ./functions/pack "$package" "$part/`+copied[0][1]+`"`) {
+		t.Errorf("the image has %q, want the program of the package", copied)
 	}
-	version := regexp.MustCompile(`(?m)^go ([0-9]+\.[0-9]+)`).FindSubmatch(module)
-	if !strings.Contains(string(text), "FROM golang:"+string(version[1])+" ") {
-		t.Errorf("the image is not built with Go %s, which go.mod asks for", version[1])
+}
+
+// Folders and files of Terraform that the documentation names are there.
+func TestFolders(t *testing.T) {
+	t.Parallel()
+	named := regexp.MustCompile(`deploy/terraform/[-a-zA-Z./]*[a-zA-Z]`).FindAllString(documents(t, "gcp", "azure", "consumers", "multi-cloud"), -1)
+	for _, name := range named {
+		if _, err := os.Stat(filepath.Join(root, name)); err != nil {
+			t.Error(err)
+		}
+	}
+	if len(named) < 12 {
+		t.Errorf("only %q", named)
 	}
 }
