@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/prometheus/common/model"
 	"github.com/prometheus/prometheus/model/labels"
 	"github.com/prometheus/prometheus/promql/parser"
 
@@ -95,7 +96,7 @@ func checkQuery(t *testing.T, known map[string][]string, expression string) (pro
 		}
 		available = append(available, has...)
 		for _, matcher := range selector.LabelMatchers {
-			if matcher.Name != labels.MetricName && !slices.Contains(has, matcher.Name) {
+			if matcher.Name != model.MetricNameLabel && !slices.Contains(has, matcher.Name) {
 				problems = append(problems, selector.Name+" has no label "+matcher.Name)
 			}
 			problems = append(problems, checkValues(t, matcher)...)

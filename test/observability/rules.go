@@ -130,7 +130,7 @@ func (p *Prometheus) expand(ctx context.Context, rule rulefmt.Rule, sample promq
 	if err != nil {
 		return Alert{}, 0, err
 	}
-	builder := labels.NewBuilder(sample.Metric).Del(labels.MetricName)
+	builder := labels.NewBuilder(sample.Metric).Del(model.MetricNameLabel)
 	for name, value := range own {
 		builder.Set(name, value)
 	}
