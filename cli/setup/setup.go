@@ -6,6 +6,7 @@ import (
 
 	"github.com/kube-iam-assume/kube-iam-assume/cli/command"
 	"github.com/kube-iam-assume/kube-iam-assume/cli/setup/aws"
+	"github.com/kube-iam-assume/kube-iam-assume/cli/setup/azure"
 	"github.com/kube-iam-assume/kube-iam-assume/cli/setup/cluster"
 	"github.com/kube-iam-assume/kube-iam-assume/cli/setup/gcp"
 	"github.com/kube-iam-assume/kube-iam-assume/cli/setup/vault"
@@ -21,6 +22,6 @@ changes only that: a second run changes nothing. trust prints the policies alone
 		Args: command.Exactly(0, "one of the commands below"),
 		RunE: func(c *cobra.Command, _ []string) error { return c.Help() },
 	}
-	c.AddCommand(aws.Command(), gcp.Command(), vault.Command(), cluster.Command())
+	c.AddCommand(aws.Command(), azure.Command(nil), gcp.Command(), vault.Command(), cluster.Command())
 	return c
 }
