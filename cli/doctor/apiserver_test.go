@@ -25,18 +25,19 @@ type fakeServer struct {
 	*httptest.Server
 	world *world
 
-	issuer    string
-	jwksURI   string
-	keys      []snapshottest.Key
-	sign      snapshottest.Key
-	jwks      string         // instead of keys
-	status    map[string]int // path → refusal
-	longest   time.Duration  // --service-account-max-token-expiration
-	audiences []string       // --api-audiences
-	ahead     time.Duration  // of its clock
-	denied    string         // the verb that the exporter's account may not
-	claims    func(map[string]any)
-	unlisted  bool
+	issuer     string
+	jwksURI    string
+	keys       []snapshottest.Key
+	sign       snapshottest.Key
+	jwks       string         // instead of keys
+	status     map[string]int // path → refusal
+	longest    time.Duration  // --service-account-max-token-expiration
+	audiences  []string       // --api-audiences
+	ahead      time.Duration  // of its clock
+	denied     string         // the verb that the exporter's account may not
+	claims     func(map[string]any)
+	unlisted   bool
+	advertised string // where it is listed, if not where it is
 }
 
 func (w *world) startServer() *fakeServer {
@@ -84,7 +85,11 @@ func (s *fakeServer) endpointSlices(rw http.ResponseWriter, _ *http.Request) {
 	list := discovery.EndpointSliceList{TypeMeta: metav1.TypeMeta{Kind: "EndpointSliceList", APIVersion: "discovery.k8s.io/v1"}}
 	name := "https"
 	for _, server := range s.world.servers {
-		host, port, _ := net.SplitHostPort(strings.TrimPrefix(server.URL, "https://"))
+		address := strings.TrimPrefix(server.URL, "https://")
+		if server.advertised != "" {
+			address = server.advertised
+		}
+		host, port, _ := net.SplitHostPort(address)
 		number := int32(must(strconv.ParseInt(port, 10, 32)))
 		if server.unlisted {
 			continue

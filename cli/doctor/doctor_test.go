@@ -62,6 +62,10 @@ var setups = map[string]struct {
 	"a clock is two minutes behind":  {func(w *world) { w.servers[1].ahead = -2 * time.Minute }, "cluster.clock", doctor.Warn, "behind"},
 	"a clock is an hour ahead":       {func(w *world) { w.servers[1].ahead = time.Hour }, "cluster.clock", doctor.Broken, "ahead"},
 
+	"API servers behind a balancer": {func(w *world) {
+		w.each(func(s *fakeServer) { s.advertised = "127.0.0.1:1" })
+	}, "cluster.direct", doctor.Warn, "fresh connections to"},
+
 	// The issuer.
 	"issuers differ between API servers": {func(w *world) { w.servers[1].issuer += "-2" }, "issuer.same", doctor.Broken, "prod-2"},
 	"nobody says which issuer": {func(w *world) {
@@ -120,6 +124,9 @@ var setups = map[string]struct {
 	"a webhook adds an audience": {func(w *world) {
 		w.servers[1].claims = func(c map[string]any) { c["aud"] = []string{"kube-iam-assume:doctor-probe", "also"} }
 	}, "tokens.form", doctor.Broken, "also"},
+	"tokens with another issuer": {func(w *world) {
+		w.servers[1].claims = func(c map[string]any) { c["iss"] = issuer + "-old" }
+	}, "tokens.issuer", doctor.Broken, "prod-old"},
 	"the signing key is not listed": {func(w *world) { w.servers[1].sign = otherKey() }, "tokens.signing-key", doctor.Broken, "does not list"},
 	"API servers refuse each other's tokens": {func(w *world) {
 		w.servers[1].sign, w.servers[1].keys = otherKey(), []snapshottest.Key{otherKey()}
@@ -242,6 +249,16 @@ var setups = map[string]struct {
 		w.options = doctor.Options{ClusterErr: apiserver.ErrNoKubeconfig, Issuer: issuer, Stranger: w.options.Stranger, Resolve: w.options.Resolve, Now: time.Now, For: []string{"entra"}}
 		w.change(jwksURL, func(a *answer) { a.body = string(jwks.Set{snapshottest.NewKey().Key}.Encode()) })
 	}, "jwks.algorithm", doctor.Broken, "entra does not document ES256"},
+	"eleven keys": {func(w *world) {
+		set := jwks.Set{rsaKey().Key}
+		for range 10 {
+			set = append(set, snapshottest.NewKey().Key)
+		}
+		w.change(jwksURL, func(a *answer) { a.body = string(set.Encode()) })
+	}, "jwks.count", doctor.Warn, "11 keys"},
+	"two web servers behind one name": {func(w *world) {
+		w.change(jwksURL, func(a *answer) { a.then = string(jwks.Set{otherKey().Key}.Encode()) })
+	}, "jwks.stable", doctor.Warn, "were others"},
 	"the signing key is not published": {func(w *world) {
 		w.each(func(s *fakeServer) { s.sign, s.keys = otherKey(), []snapshottest.Key{otherKey()} })
 		w.options.Publisher, w.options.Data = nil, ""
@@ -260,6 +277,10 @@ var setups = map[string]struct {
 	}, "mirrors.keys", doctor.Broken, "only at the issuer: " + rsaKey().ID()},
 
 	// The exchange.
+	"a workload that is not there": {func(w *world) {
+		w.options.Workload = "shop/payments"
+		w.servers[1].status["/api/v1/namespaces/shop"] = http.StatusNotFound
+	}, "exchange.token", doctor.Broken, "127.0.0.1"},
 	"the wrong audience comes back": {func(w *world) {
 		w.servers[1].claims = func(c map[string]any) {
 			if a, _ := c["aud"].([]string); a[0] == audience {
@@ -336,13 +357,43 @@ func TestTheReportForPeople(t *testing.T) {
 // A host that hangs is neither found by the refusals above nor may it hang doctor.
 func TestASlowHost(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
-	hold := make(chan struct{})
-	w.change(discoveryURL, func(a *answer) { a.delay = hold })
-	timer := time.AfterFunc(2200*time.Millisecond, func() { close(hold) })
-	defer timer.Stop()
-	if got, _ := run(w).Check("discovery.prompt"); got.Status != doctor.Warn || !strings.Contains(got.Detail, "AWS gives up") {
-		t.Error(got)
+	for url, want := range slowURLs {
+		t.Run(want, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t)
+			hold := make(chan struct{})
+			w.change(url, func(a *answer) { a.delay = hold })
+			timer := time.AfterFunc(2200*time.Millisecond, func() { close(hold) })
+			defer timer.Stop()
+			if got, _ := run(w).Check(want); got.Status != doctor.Warn || !strings.Contains(got.Detail, "AWS gives up") {
+				t.Error(got)
+			}
+		})
+	}
+}
+
+var slowURLs = map[string]string{discoveryURL: "discovery.prompt", jwksURL: "jwks.prompt"}
+
+// A check that nothing provokes could be one that never fails.
+func TestEveryCheckIsProvoked(t *testing.T) {
+	t.Parallel()
+	provoked := map[string]bool{"issuer.known": true} // by what has no issuer; cluster.reachable is the first to say so
+	for _, setup := range setups {
+		provoked[setup.want] = true
+	}
+	for _, id := range slowURLs {
+		provoked[id] = true
+	}
+	blind := newWorld(t)
+	blind.options = doctor.Options{ClusterErr: apiserver.ErrNoKubeconfig, Now: time.Now}
+	report := run(blind)
+	if known, _ := report.Check("issuer.known"); known.Status != doctor.Broken {
+		t.Error(known)
+	}
+	for _, c := range report.Checks {
+		if !provoked[c.ID] {
+			t.Errorf("no set-up provokes %s", c.ID)
+		}
 	}
 }
 

@@ -1,13 +1,11 @@
 package doctor
 
 import (
-	"fmt"
 	"net/netip"
 	"net/url"
 	"strings"
 
 	"github.com/kube-iam-assume/kube-iam-assume/cli/apiserver"
-	"github.com/kube-iam-assume/kube-iam-assume/cli/stranger"
 )
 
 func issuerChecks() []check {
@@ -36,11 +34,6 @@ func issuerChecks() []check {
 		how:    "The default issuer, https://kubernetes.default.svc, and names such as *.local mean something inside one network only.",
 		remedy: "Make the URL of your documents the first --service-account-issuer. Changing it later breaks every registration: choose a host that you will keep.",
 		look:   issuerPublic,
-	}, {
-		id: "issuer.jwks-uri", question: "Does the cluster's own discovery document lead to the published keys?", needs: []string{"issuer.expected"},
-		how:    "Compares its jwks_uri with the issuer. Consumers read the published document; those that read the cluster's need --service-account-jwks-uri.",
-		remedy: "Set --service-account-jwks-uri to the issuer's URL followed by " + stranger.JWKSPath + ".",
-		look:   issuerJWKSURI,
 	}}
 }
 
@@ -117,17 +110,4 @@ func issuerExpected(e *evidence) finding {
 		return broken("the API servers have %q, wanted is %q%s", theirs, e.issuer, difference(theirs, e.issuer))
 	}
 	return ok("byte for byte")
-}
-
-func issuerJWKSURI(e *evidence) finding {
-	complaints := e.complaints(func(r apiserver.Reading) string {
-		if want := e.issuer + stranger.JWKSPath; r.JWKSURI != want {
-			return fmt.Sprintf("jwks_uri is %s", r.JWKSURI)
-		}
-		return ""
-	})
-	if len(complaints) > 0 { // every consumer reads the published one
-		return ok("no, and only those who read the API server's would care: %s", strings.Join(complaints, "; "))
-	}
-	return ok("%s%s", e.issuer, stranger.JWKSPath)
 }

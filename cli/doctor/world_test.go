@@ -77,6 +77,8 @@ type world struct {
 
 	authority authority
 	listener  *httptest.Server
+	mu        sync.Mutex
+	asked     map[string]int // path → times
 }
 
 // answer is what a URL answers.
@@ -85,11 +87,12 @@ type answer struct {
 	header map[string]string
 	body   string
 	delay  chan struct{} // answered when it is closed
+	then   string        // instead of body, from the second time on
 }
 
 func newWorld(t *testing.T) *world {
 	t.Helper()
-	w := &world{T: t, data: t.TempDir(), web: map[string]answer{}, metrics: exporterMetrics, ready: http.StatusOK, authority: newAuthority(t), first: rsaKey()}
+	w := &world{T: t, data: t.TempDir(), web: map[string]answer{}, metrics: exporterMetrics, ready: http.StatusOK, authority: newAuthority(t), first: rsaKey(), asked: map[string]int{}}
 	for range 2 {
 		w.servers = append(w.servers, w.startServer())
 	}
@@ -140,7 +143,7 @@ func (w *world) publish(keys ...snapshottest.Key) {
 			w.Fatal(err)
 		}
 		for _, base := range []string{issuer, mirror} {
-			w.web[base+path] = answer{http.StatusOK, map[string]string{"Content-Type": object.ContentType, "Cache-Control": object.CacheControl}, string(object.Body), nil}
+			w.web[base+path] = answer{status: http.StatusOK, header: map[string]string{"Content-Type": object.ContentType, "Cache-Control": object.CacheControl}, body: string(object.Body)}
 		}
 	}
 }
@@ -173,6 +176,11 @@ func (w *world) document(rw http.ResponseWriter, r *http.Request) {
 	}
 	for name, value := range a.header {
 		rw.Header().Set(name, value)
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.asked[r.URL.Path]++; w.asked[r.URL.Path] > 1 && a.then != "" {
+		a.body = a.then
 	}
 	rw.WriteHeader(a.status)
 	_, _ = io.WriteString(rw, a.body)
