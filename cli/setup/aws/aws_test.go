@@ -76,13 +76,18 @@ func (s *scene) must(err error) {
 // run is the command, with what it prints.
 func (s *scene) run(stdin string, arguments ...string) (string, error) {
 	s.Helper()
+	return s.with(stdin, append([]string{"--issuer", issuer}, arguments...))
+}
+
+func (s *scene) with(stdin string, arguments []string) (string, error) {
+	s.Helper()
 	c := aws.Command()
 	c.SilenceErrors, c.SilenceUsage = true, true
 	var out bytes.Buffer
 	c.SetOut(&out)
 	c.SetErr(&out)
 	c.SetIn(strings.NewReader(stdin))
-	c.SetArgs(append([]string{"--issuer", issuer}, arguments...))
+	c.SetArgs(arguments)
 	err := c.ExecuteContext(s.Context())
 	return out.String(), err
 }
