@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -159,4 +160,28 @@ func FuzzParse(f *testing.F) {
 			t.Errorf("%q is %+v", text, c)
 		}
 	})
+}
+
+// The command and the Terraform module let in the same people: each expression of the one is written in the other.
+func TestGCPIsAsInTerraform(t *testing.T) {
+	t.Parallel()
+	source, err := os.ReadFile("../../deploy/terraform/gcp/trust/mapping/main.tf")
+	if err != nil {
+		t.Fatal(err)
+	}
+	module := strings.NewReplacer("${local.kubernetes}", "assertion['kubernetes.io']", "${id}", "prod-0").Replace(string(source))
+	r, err := trust.GCP{Pool: "projects/1/locations/global/workloadIdentityPools/kubernetes"}.Report(selection(1, 0, 1))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for attribute, expression := range r.Providers[0].Mapping {
+		if !strings.Contains(module, `"`+expression+`"`) || attribute != "google.subject" && !strings.Contains(module, `"`+attribute+`"`) {
+			t.Errorf("the module has no %s = %s", attribute, expression)
+		}
+	}
+	for _, part := range []string{`'pod' in assertion['kubernetes.io']`, `assertion.sub in ['`, `/attribute.workload/`, `:uid:' + assertion['kubernetes.io']['serviceaccount']['uid']`} {
+		if !strings.Contains(module, part) {
+			t.Errorf("the module has no %s", part)
+		}
+	}
 }
