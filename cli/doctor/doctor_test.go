@@ -32,6 +32,9 @@ func TestNothingIsFoundOnAHealthyOne(t *testing.T) {
 			t.Errorf("%s: %s: %s", c.ID, c.Status, c.Detail)
 		}
 	}
+	if heard, _ := report.Check("publisher.heard"); !strings.Contains(heard.Detail, "attested at 20") || !strings.Contains(heard.Detail, " by "+rsaKey().ID()) {
+		t.Error(heard)
+	}
 	if !report.Healthy || report.First != "" || len(report.Checks) < 60 {
 		t.Errorf("%d checks, first broken %q", len(report.Checks), report.First)
 	}

@@ -16,6 +16,7 @@ import (
 	"github.com/kube-iam-assume/kube-iam-assume/shared/bucket/dir"
 	"github.com/kube-iam-assume/kube-iam-assume/shared/publish"
 	"github.com/kube-iam-assume/kube-iam-assume/shared/rotation"
+	"github.com/kube-iam-assume/kube-iam-assume/shared/snapshot"
 )
 
 func publisherChecks() []check {
@@ -72,7 +73,21 @@ func heard(e *evidence) finding {
 	case e.state.Issuer != e.issuer:
 		return broken("the state is of the issuer %s", e.state.Issuer)
 	}
-	return ok("%s ago", now.Sub(c.Received).Round(time.Second))
+	return ok("%s ago; %s", now.Sub(c.Received).Round(time.Second), word(c))
+}
+
+// word is by whose trust the cluster's snapshots are believed.
+func word(c rotation.Cluster) string {
+	var newest snapshot.Remember
+	for _, r := range c.Remembered {
+		if r.Attested.After(newest.Attested) {
+			newest = r
+		}
+	}
+	if newest.Thumbprint == "" {
+		return "its snapshot key is pinned in the settings"
+	}
+	return "its snapshot key was attested at " + newest.Attested.Format(time.RFC3339) + " by " + strings.Join(newest.VouchedBy, ", ")
 }
 
 func trusted(e *evidence) finding {
