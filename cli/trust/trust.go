@@ -115,6 +115,8 @@ func parseIssuer(issuer string) (*url.URL, error) {
 		return nil, errors.New("a query or fragment is not allowed (OpenID Connect Discovery 1.0 section 3)")
 	case strings.HasSuffix(issuer, "/"):
 		return nil, errors.New("remove the trailing slash: consumers compare the issuer byte for byte")
+	case u.String() != issuer: // package url reads HTTPS:// and %2e as what they mean, and consumers don't
+		return nil, fmt.Errorf("write it as %s: consumers compare the issuer byte for byte", u)
 	case !hostPattern.MatchString(u.Host):
 		return nil, errors.New("want a host of lower-case letters, digits, dots and hyphens")
 	}

@@ -145,7 +145,7 @@ func TestAzureNamesFit(t *testing.T) {
 
 // What is accepted holds nothing that a policy's language or a URL takes for its own.
 func FuzzParse(f *testing.F) {
-	for _, seed := range []string{"production/payments", "*/a", "production/pay*", "prod=https://oidc.example.com/prod", "https://a.example.com/b'c", "https://a.example.com:8443"} {
+	for _, seed := range []string{"production/payments", "*/a", "production/pay*", "prod=https://oidc.example.com/prod", "https://a.example.com/b'c", "https://a.example.com:8443", "hTtps://a.example.com", "https://a%2eexample.com"} {
 		f.Add(seed)
 	}
 	f.Fuzz(func(t *testing.T, text string) {
