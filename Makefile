@@ -21,7 +21,7 @@ KUBE = $(addsuffix /...,$(wildcard ./test/kube ./test/e2e ./test/chart))
 export GO VERSION FUZZTIME
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-kube cdk-test e2e-aws sim fuzz bench check lint fmt build dist go kube aws gcp azure chart chart-test terraform-test terraform-validate run-gcp e2e-gcp e2e-azure e2e-clouds
+.PHONY: help demo test test-kube cdk-test e2e-aws sim fuzz bench check lint fmt build dist go kube aws gcp azure chart chart-test terraform-test terraform-validate run-gcp e2e-gcp e2e-azure e2e-clouds e2e-vault
 
 help: ## what can be made
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' Makefile
@@ -76,6 +76,10 @@ terraform-test: go ## the Terraform modules: guards, and what the terraform comm
 
 terraform-validate: go ## the Azure modules by terraform and its real provider, which is built the first time (ten minutes)
 	@deploy/terraform/validate/run
+
+e2e-vault: go kube ## a real Vault (built the first time: some minutes): set up, rotation, revocation and the flush that it needs
+	@$(GO) run ./test/vault/build
+	$(TEST) -count=1 -v -tags e2e_vault ./test/e2e/vault
 
 sim: go ## the long simulation: STEPS=1000000 random steps against the oracle
 	STEPS=$(STEPS) $(GO) test -timeout 0 -count=1 -v -run TestLongSimulation ./test/sim

@@ -146,8 +146,8 @@ func parseIssuer(issuer string) (*url.URL, error) {
 		return nil, errors.New("a query or fragment is not allowed (OpenID Connect Discovery 1.0 section 3)")
 	case strings.HasSuffix(issuer, "/"):
 		return nil, errors.New("remove the trailing slash: consumers compare the issuer byte for byte")
-	case u.Host != strings.ToLower(u.Host):
-		return nil, errors.New("write the host in lower case")
+	case u.Host != strings.ToLower(u.Host) || u.String() != issuer:
+		return nil, fmt.Errorf("write it as %s: in lower case, and with nothing escaped that needs not be", strings.ToLower(u.Scheme+"://"+u.Host)+u.Path)
 	}
 	return u, checkPath(strings.TrimPrefix(u.Path, "/"))
 }

@@ -11,12 +11,18 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"os"
 	"path/filepath"
+	"sync"
 	"testing"
 	"time"
 
+	"github.com/kube-iam-assume/kube-iam-assume/test/fromsource"
 	"github.com/kube-iam-assume/kube-iam-assume/test/process"
 )
+
+// build builds the server, once for a test process.
+var build = sync.OnceValues(func() (string, error) { return fromsource.Vault.Binaries(os.Stderr) })
 
 const startTimeout = 30 * time.Second
 
@@ -38,7 +44,7 @@ func Start(t testing.TB) *Server {
 
 func start(t testing.TB) (*Server, error) {
 	t.Helper()
-	binary, err := build()
+	binaries, err := build()
 	if err != nil {
 		return nil, err
 	}
@@ -51,7 +57,7 @@ func start(t testing.TB) (*Server, error) {
 	folder := t.TempDir()
 	log := filepath.Join(folder, "vault.log")
 	p, err := process.Start(process.Program{
-		Name: "vault", Binary: binary, Log: log,
+		Name: "vault", Binary: filepath.Join(binaries, "vault"), Log: log,
 		Flags:       []string{"server", "-dev", "-dev-no-store-token", "-dev-listen-address=" + address},
 		Environment: []string{"HOME=" + folder, "VAULT_DEV_ROOT_TOKEN_ID=" + s.Token}, // not a flag, which everybody on the machine could read
 	})

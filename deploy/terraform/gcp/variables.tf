@@ -55,8 +55,8 @@ variable "bucket" {
   nullable    = false
 
   validation {
-    condition     = can(regex("^[a-z0-9]([-a-z0-9]{1,53}[a-z0-9])$", var.bucket)) && !startswith(var.bucket, "goog") && !strcontains(var.bucket, "google")
-    error_message = "The bucket's name ${jsonencode(var.bucket)} must have 3 to 55 lower-case letters, digits and inner hyphens, and no google in it."
+    condition     = can(regex("^[a-z0-9]([-a-z0-9]{1,52}[a-z0-9])$", var.bucket)) && !startswith(var.bucket, "goog") && !strcontains(var.bucket, "google")
+    error_message = "The bucket's name ${jsonencode(var.bucket)} must have 3 to 54 lower-case letters, digits and inner hyphens, and no google in it."
   }
 }
 

@@ -6,11 +6,11 @@ import (
 	"fmt"
 	"os"
 
-	"github.com/kube-iam-assume/kube-iam-assume/test/vault"
+	"github.com/kube-iam-assume/kube-iam-assume/test/fromsource"
 )
 
 func main() {
-	if _, err := vault.Binary(os.Stderr); err != nil {
+	if _, err := fromsource.Vault.Binaries(os.Stderr); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	}
