@@ -64,6 +64,9 @@ func TestTracker(t *testing.T) {
 			true, "",
 		},
 		"unused: not all have come up yet": {goal{until: Unused, keyIDs: []string{"old"}, gap: time.Minute, servers: 3}, []Round{at(0), at(61)}, false, "2 API servers are listed, 3 there were"},
+		"unused: the skew counts beside a life that is known": {
+			goal{until: Unused, keyIDs: []string{"old"}, life: 20 * time.Second, skew: 5 * time.Second, gap: time.Minute}, []Round{at(0), at(21)}, false, "",
+		},
 		"unused: a life that is known":     {goal{until: Unused, keyIDs: []string{"old"}, life: 20 * time.Second, gap: time.Minute}, []Round{at(0, long), at(21)}, true, ""},
 	} {
 		t.Run(name, func(t *testing.T) {
