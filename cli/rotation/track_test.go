@@ -67,7 +67,7 @@ func TestTracker(t *testing.T) {
 		"unused: the skew counts beside a life that is known": {
 			goal{until: Unused, keyIDs: []string{"old"}, life: 20 * time.Second, skew: 5 * time.Second, gap: time.Minute}, []Round{at(0), at(21)}, false, "",
 		},
-		"unused: a life that is known":     {goal{until: Unused, keyIDs: []string{"old"}, life: 20 * time.Second, gap: time.Minute}, []Round{at(0, long), at(21)}, true, ""},
+		"unused: a life that is known": {goal{until: Unused, keyIDs: []string{"old"}, life: 20 * time.Second, gap: time.Minute}, []Round{at(0, long), at(21)}, true, ""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
