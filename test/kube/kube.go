@@ -48,6 +48,7 @@ type Options struct {
 // Config is what one API server is started with.
 type Config struct {
 	Keys    Keys
+	Signer  *Signer  // instead of Keys: it signs, and says what is published
 	Issuers []string // the first is written into tokens and discovery, the others are only accepted
 	Flags   []string // come last, so they win over what the harness sets
 }

@@ -102,8 +102,8 @@ func (s *Server) ready(ctx context.Context) error {
 }
 
 func (s *Server) flags(config Config) ([]string, error) {
-	if config.Keys.Sign == nil || len(config.Issuers) == 0 {
-		return nil, errors.New("an API server needs a signing key and an issuer")
+	if (config.Keys.Sign == nil) == (config.Signer == nil) || len(config.Issuers) == 0 {
+		return nil, errors.New("an API server needs an issuer, and either a signing key or an external signer")
 	}
 	if err := os.MkdirAll(s.folder, 0o700); err != nil {
 		return nil, fmt.Errorf("make the folder of %s: %w", s.name(), err)
@@ -123,6 +123,9 @@ func (s *Server) flags(config Config) ([]string, error) {
 	}
 	for _, issuer := range config.Issuers {
 		flags = append(flags, "--service-account-issuer="+issuer)
+	}
+	if config.Signer != nil {
+		return append(append(flags, "--service-account-signing-endpoint="+config.Signer.socket), config.Flags...), nil
 	}
 	keys, err := config.Keys.flags(s.folder)
 	return append(append(flags, keys...), config.Flags...), err
