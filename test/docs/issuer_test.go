@@ -1,7 +1,10 @@
 package docs_test
 
 import (
+	"crypto/rsa"
+	"crypto/x509"
 	"encoding/json"
+	"encoding/pem"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -84,22 +87,43 @@ func TestIssuerOnRealAPIServers(t *testing.T) {
 	firstPass := configure(kubeadmArguments(t), keys)
 	slices.Reverse(firstPass.Issuers)
 	added := kube.NewKey(t, kube.RSA2048)
-	firstPass.Flags = append(firstPass.Flags, "--service-account-key-file="+publicKeys(t, added, keys.Sign))
+	other := kube.NewKey(t, kube.RSA2048)
+	firstPass.Flags = append(firstPass.Flags,
+		"--service-account-key-file="+publicKeys(t, added, keys.Sign), "--service-account-key-file="+privateKeys(t, keys.Sign, other))
 	cluster.Servers[1].Restart(t, firstPass)
 	checkAccepted(t, cluster, 1, "a token of the new issuer, after the first pass", signed, true)
 	checkAccepted(t, cluster, 0, "a token of the first pass", cluster.Token(t, 1, "production", "payments", nil, 600), true)
-	checkListed(t, cluster, 1, added, keys.Sign)
+	checkListed(t, cluster, 1, added, keys.Sign, other)
 }
 
-// publicKeys is a sa.pub with several keys in it.
+// publicKeys is kubeadm's sa.pub with several keys in it.
 func publicKeys(t *testing.T, keys ...*kube.Key) string {
 	t.Helper()
 	var all []byte
 	for _, key := range keys {
 		all = append(all, key.PublicPEM()...)
 	}
-	file := filepath.Join(t.TempDir(), "sa.pub")
-	if err := os.WriteFile(file, all, 0o600); err != nil {
+	return writeKeys(t, "sa.pub", all)
+}
+
+// privateKeys is k3s's service.key: keys of RSA in their traditional form.
+func privateKeys(t *testing.T, keys ...*kube.Key) string {
+	t.Helper()
+	var all []byte
+	for _, key := range keys {
+		private, ok := key.Private().(*rsa.PrivateKey)
+		if !ok {
+			t.Fatalf("%T is no key of RSA", key.Private())
+		}
+		all = append(all, pem.EncodeToMemory(&pem.Block{Type: "RSA PRIVATE KEY", Bytes: x509.MarshalPKCS1PrivateKey(private)})...)
+	}
+	return writeKeys(t, "service.key", all)
+}
+
+func writeKeys(t *testing.T, name string, data []byte) string {
+	t.Helper()
+	file := filepath.Join(t.TempDir(), name)
+	if err := os.WriteFile(file, data, 0o600); err != nil {
 		t.Fatal(err)
 	}
 	return file
