@@ -3,19 +3,16 @@
 package aws_test
 
 import (
-	"net/http"
-	"os"
 	"strings"
 	"testing"
 
-	sdk "github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/iam"
 	awss3 "github.com/aws/aws-sdk-go-v2/service/s3"
-	"github.com/aws/aws-sdk-go-v2/service/sts"
 
 	"github.com/kube-iam-assume/kube-iam-assume/test/aws"
 	"github.com/kube-iam-assume/kube-iam-assume/test/aws/cloudformation"
 	"github.com/kube-iam-assume/kube-iam-assume/test/aws/cloudformation/provision"
+	"github.com/kube-iam-assume/kube-iam-assume/test/aws/stage"
 )
 
 const (
@@ -39,25 +36,8 @@ type cloud struct {
 
 func newCloud(t *testing.T) *cloud {
 	t.Helper()
-	c := &cloud{T: t, Cloud: aws.StartCloud(t, region)}
-	c.s3, c.iam = awss3.NewFromConfig(c.Config()), iam.NewFromConfig(c.Config())
-	var err error
-	c.account, err = provision.New(t.Context(), provision.Options{
-		ID: aws.AccountID, Region: region, IAM: c.iam, S3: c.s3, STS: sts.NewFromConfig(c.ConfigOf(sdk.Credentials{})),
-		Gateway: "s3." + domain + ":443", Roots: os.Getenv("SSL_CERT_FILE"), Folder: t.TempDir(), Managed: managed,
-		Asset: func(bucket, key string) ([]byte, bool) { return c.double.Asset(bucket, key) },
-		Serve: func(host string, handler http.Handler) { c.Serve(t, handler, host) },
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(c.account.Stop)
-	c.double, err = cloudformation.Start(t.Context(), cloudformation.Options{Account: aws.AccountID, Region: region, Kinds: c.account.Kinds()})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(c.double.Stop)
-	return c
+	s := stage.Start(t, region, managed)
+	return &cloud{T: t, Cloud: s.Cloud, account: s.Account, double: s.Double, s3: s.S3, iam: s.IAM}
 }
 
 // forget makes STS forget the keys that it has fetched from an issuer, as it does by itself after a time: its cache is by issuer and thumbprints.

@@ -1,0 +1,41 @@
+package firstinstall
+
+import (
+	"fmt"
+	"io"
+	"text/tabwriter"
+	"time"
+)
+
+// Goal is what a first install should ask of a person, after the tools are there.
+const Goal = 5 * time.Minute
+
+// A Row is a step that was followed.
+type Row struct {
+	Step
+	Took time.Duration // the machine's
+}
+
+// WriteTable prints what was counted and measured, with sums, and the goal beside what the page claims.
+func WriteTable(w io.Writer, rows []Row) error {
+	table := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	var sum struct {
+		commands, files, copies int
+		took, once, perServer   time.Duration
+	}
+	fmt.Fprintln(table, "step\tcommands\tfiles\tcopies\tmachine\tattention, as the page claims")
+	for i, r := range rows {
+		once, perServer, err := r.Attention()
+		if err != nil {
+			return err
+		}
+		fmt.Fprintf(table, "%d. %s\t%d\t%d\t%d\t%.1f s\t%s\n", i+1, r.Title, r.Commands(), r.Files(), len(r.Copies()), r.Took.Seconds(), r.Claim)
+		sum.commands += r.Commands()
+		sum.files += r.Files()
+		sum.copies += len(r.Copies())
+		sum.took, sum.once, sum.perServer = sum.took+r.Took, sum.once+once, sum.perServer+perServer
+	}
+	fmt.Fprintf(table, "all\t%d\t%d\t%d\t%.1f s\t%s, and %s per API server\n", sum.commands, sum.files, sum.copies, sum.took.Seconds(), sum.once, sum.perServer)
+	fmt.Fprintf(table, "goal\t\t\t\t\t%s\n", Goal)
+	return table.Flush()
+}
