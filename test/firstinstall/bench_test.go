@@ -62,7 +62,6 @@ func newBench(t *testing.T, managed map[string]string) *bench {
 	b.env = append(os.Environ(),
 		"PATH="+helm+string(filepath.ListSeparator)+os.Getenv("PATH"), "KUBECONFIG="+b.kubeconfig(),
 		"HELM_CACHE_HOME="+home, "HELM_CONFIG_HOME="+home, "HELM_DATA_HOME="+home, "NO_COLOR=1",
-		"GOFLAGS=-trimpath",                                                       // what is compiled is found in the cache, wherever the clone is
 		"CDK_REQUIRE_APPROVAL=never", "CDK_NOTICES=false", "CDK_VALIDATION=false") // nobody is there to say yes; news and lookups are from the network
 	b.env = append(b.env, b.Double.Env()...)
 	return b

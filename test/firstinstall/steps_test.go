@@ -5,6 +5,7 @@ package firstinstall
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -61,7 +62,7 @@ func TestFirstInstall(t *testing.T) {
 	for _, s := range i.page.Unused() {
 		t.Errorf("the page does not say %q any more", s.Page)
 	}
-	if err := WriteTable(os.Stdout, rows); err != nil {
+	if err := errors.Join(WriteTable(os.Stdout, rows), WriteSubstitutions(os.Stdout, substitutions)); err != nil {
 		t.Error(err)
 	}
 }

@@ -3,6 +3,7 @@ package firstinstall
 import (
 	"fmt"
 	"io"
+	"strings"
 	"text/tabwriter"
 	"time"
 )
@@ -36,6 +37,20 @@ func WriteTable(w io.Writer, rows []Row) error {
 		sum.took, sum.once, sum.perServer = sum.took+r.Took, sum.once+once, sum.perServer+perServer
 	}
 	fmt.Fprintf(table, "all\t%d\t%d\t%d\t%.1f s\t%s, and %s per API server\n", sum.commands, sum.files, sum.copies, sum.took.Seconds(), sum.once, sum.perServer)
-	fmt.Fprintf(table, "goal\t\t\t\t\t%s\n", Goal)
+	verdict := "kept, but for the API servers"
+	if over := sum.once - Goal; over > 0 {
+		verdict = fmt.Sprintf("missed by %s, and the API servers", over)
+	}
+	fmt.Fprintf(table, "goal\t\t\t\t\t%s: %s\n", Goal, verdict)
 	return table.Flush()
+}
+
+// WriteSubstitutions prints what was not followed literally, and why.
+func WriteSubstitutions(w io.Writer, all []Substitution) error {
+	for _, s := range all {
+		if _, err := fmt.Fprintf(w, "not as it is written: %s (%s)\n", strings.TrimSpace(s.Page), s.Why); err != nil {
+			return err
+		}
+	}
+	return nil
 }
