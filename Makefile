@@ -16,12 +16,12 @@ RACE       = $(if $(filter 1,$(shell $(GO) env CGO_ENABLED)),-race)
 TEST       = $(GO) test -timeout 20m
 
 # The packages that start real API servers.
-KUBE = $(addsuffix /...,$(wildcard ./test/kube ./test/e2e ./test/chart))
+KUBE = $(addsuffix /...,$(wildcard ./test/kube ./test/e2e ./test/chart ./cli/doctor ./cli/rotation ./test/docs))
 
 export GO VERSION FUZZTIME
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-kube cdk-test e2e-aws sim fuzz bench check lint fmt build dist go kube aws gcp azure chart chart-test terraform-test terraform-validate run-gcp e2e-gcp e2e-azure e2e-clouds e2e-vault
+.PHONY: help demo test test-kube cdk-test e2e-aws sim fuzz bench check lint fmt build dist go kube aws gcp azure chart chart-test doctor-test first-install terraform-test terraform-validate run-gcp e2e-gcp e2e-azure e2e-clouds e2e-vault
 
 help: ## what can be made
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' Makefile
@@ -69,6 +69,9 @@ e2e-clouds: go kube aws gcp azure ## one exporter, three publishers, three cloud
 
 chart-test: go kube chart ## the Helm chart: rendered, applied to a real API server, and run as its service accounts (Linux)
 	$(TEST) -count=1 -v ./test/chart/...
+
+doctor-test: go kube ## doctor: a hundred set-ups, each broken in its way, some of them real API servers
+	$(TEST) -count=1 -v ./cli/doctor
 
 terraform-test: go ## the Terraform modules: guards, and what the terraform command (1.9 or newer) says of the modules without a provider
 	$(TEST) -count=1 -tags terraform ./deploy/terraform
