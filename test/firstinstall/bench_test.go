@@ -3,13 +3,11 @@
 package firstinstall
 
 import (
-	"bytes"
 	"context"
 	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
-	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -21,7 +19,6 @@ import (
 	"github.com/kube-iam-assume/kube-iam-assume/test/chart/pod"
 	"github.com/kube-iam-assume/kube-iam-assume/test/fromsource"
 	"github.com/kube-iam-assume/kube-iam-assume/test/kube"
-	"github.com/kube-iam-assume/kube-iam-assume/test/process"
 )
 
 const (
@@ -62,7 +59,7 @@ func newBench(t *testing.T, managed map[string]string) *bench {
 	b.env = append(os.Environ(),
 		"PATH="+helm+string(filepath.ListSeparator)+os.Getenv("PATH"), "KUBECONFIG="+b.kubeconfig(),
 		"HELM_CACHE_HOME="+home, "HELM_CONFIG_HOME="+home, "HELM_DATA_HOME="+home, "NO_COLOR=1",
-		"CDK_REQUIRE_APPROVAL=never", "CDK_NOTICES=false", "CDK_VALIDATION=false") // nobody is there to say yes; news and lookups are from the network
+		"CDK_NOTICES=false", "CDK_VALIDATION=false") // both from the network
 	b.env = append(b.env, b.Double.Env()...)
 	return b
 }
@@ -127,22 +124,18 @@ func (b *bench) kubeconfig() string {
 	return file
 }
 
-// run runs a block of the page in the clone's root. The first command that fails ends it.
-func (b *bench) run(script string) string {
+// run runs a block of the page in the clone's root, and returns how many questions had to be answered. The first command that fails ends it.
+func (b *bench) run(script string) (answers int) {
 	b.Helper()
 	ctx, cancel := context.WithTimeout(b.Context(), 5*time.Minute)
 	defer cancel()
 	command := exec.CommandContext(ctx, "bash", "-euo", "pipefail", "-c", script)
-	command.Dir, command.Env, command.WaitDelay = b.root, b.env, 10*time.Second
-	command.SysProcAttr = process.EndWithParent()
-	runtime.LockOSThread() // Linux ends such a child with the thread that made it
-	defer runtime.UnlockOSThread()
-	var printed bytes.Buffer
-	command.Stdout, command.Stderr = &printed, &printed
-	if err := command.Run(); err != nil {
-		b.Fatalf("the page's\n%s\nfailed: %v\n%s", script, err, printed.String())
+	command.Dir, command.Env = b.root, b.env
+	screen, answers, err := inTerminal(command)
+	if err != nil {
+		b.Fatalf("the page's\n%s\nfailed: %v\n%s", script, err, screen)
 	}
-	return printed.String()
+	return answers
 }
 
 func (b *bench) write(name, content string) {

@@ -99,7 +99,7 @@ func TestTable(t *testing.T) {
 	t.Parallel()
 	var rows []Row
 	for _, s := range Parse(page) {
-		rows = append(rows, Row{s, 1500 * time.Millisecond})
+		rows = append(rows, Row{s, 1, 1500 * time.Millisecond})
 	}
 	var out bytes.Buffer
 	if err := WriteTable(&out, rows); err != nil {
@@ -114,7 +114,7 @@ func TestTable(t *testing.T) {
 	if !strings.Contains(out.String(), "5m0s: kept, but") {
 		t.Errorf("the goal is not kept in\n%s", out.String())
 	}
-	if sum != "all 5 2 4 4.5 s 1m10s, and 5m0s per API server" {
+	if sum != "all 5 3 2 4 4.5 s 1m10s, and 5m0s per API server" {
 		t.Errorf("%q in\n%s", sum, out.String())
 	}
 	out.Reset()

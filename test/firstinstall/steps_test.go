@@ -20,7 +20,7 @@ import (
 	"github.com/kube-iam-assume/kube-iam-assume/test/kube"
 )
 
-// substitutions are all that is not followed literally, besides the question of `cdk deploy` whether the rights may be given.
+// substitutions are all that is not followed literally, and why.
 var substitutions = []Substitution{
 	{"111122223333", aws.AccountID, "the stand-in has this account"},
 	{"npm ci\n", "npm ls > npm.log\n", "no registry is reached from here: the same packages are there, and looked over"},
@@ -35,6 +35,7 @@ type install struct {
 	page    *Substitute
 	outputs map[string]string // of the stack
 	old     string            // a workload's token of before
+	answers int               // to questions of the step's commands
 }
 
 // From nothing to a pod that reads its object, by the page alone.
@@ -56,8 +57,9 @@ func TestFirstInstall(t *testing.T) {
 	var rows []Row
 	for n, step := range steps {
 		began := time.Now()
+		i.answers = 0
 		follow[n](i, &step)
-		rows = append(rows, Row{step, time.Since(began)})
+		rows = append(rows, Row{step, i.answers, time.Since(began)})
 	}
 	for _, s := range i.page.Unused() {
 		t.Errorf("the page does not say %q any more", s.Page)
@@ -71,7 +73,7 @@ func TestFirstInstall(t *testing.T) {
 func (i *install) shell(s *Step) {
 	i.Helper()
 	for _, script := range append(s.Mentioned(), s.Of(Shell)...) {
-		i.run(i.page.In(script))
+		i.answers += i.run(i.page.In(script))
 	}
 }
 
