@@ -29,12 +29,13 @@ type fakeServer struct {
 	jwksURI    string
 	keys       []snapshottest.Key
 	sign       snapshottest.Key
-	jwks       string         // instead of keys
-	status     map[string]int // path → refusal
-	longest    time.Duration  // --service-account-max-token-expiration
-	audiences  []string       // --api-audiences
-	ahead      time.Duration  // of its clock
-	denied     string         // the verb that the exporter's account may not
+	jwks       string              // instead of keys
+	status     map[string]int      // path → refusal
+	longest    time.Duration       // --service-account-max-token-expiration
+	audiences  []string            // --api-audiences
+	ahead      time.Duration       // of its clock
+	denied     string              // the verb that the exporter's account may not
+	policy     metav1.StatusReason // of the admission policy that keeps tokens of the exporter's account from everybody; empty without one
 	claims     func(map[string]any)
 	unlisted   bool
 	advertised string // where it is listed, if not where it is
@@ -107,6 +108,10 @@ func (s *fakeServer) token(rw http.ResponseWriter, r *http.Request) {
 		rw.WriteHeader(http.StatusBadRequest)
 		return
 	}
+	if s.policy != "" && r.PathValue("namespace")+"/"+r.PathValue("name") == account {
+		s.refuse(rw, r.PathValue("name"))
+		return
+	}
 	spec := request.Spec
 	if len(spec.Audiences) == 0 {
 		spec.Audiences = s.audiences
@@ -122,6 +127,21 @@ func (s *fakeServer) token(rw http.ResponseWriter, r *http.Request) {
 	}
 	request.Status.Token = snapshottest.Token(s.sign, claims)
 	reply(rw, http.StatusCreated, request)
+}
+
+// refuse answers as Kubernetes does for a ValidatingAdmissionPolicy, here the chart's.
+func (s *fakeServer) refuse(rw http.ResponseWriter, name string) {
+	const said = "ValidatingAdmissionPolicy 'kube-iam-assume-cluster-exporter-tokens' with binding 'kube-iam-assume-cluster-exporter-tokens' denied request: " +
+		"a token of " + account + " speaks for the cluster's signing keys: only its own pod gets one, and only to vouch for a snapshot key"
+	code := http.StatusForbidden
+	if s.policy == metav1.StatusReasonInvalid {
+		code = http.StatusUnprocessableEntity
+	}
+	reply(rw, code, metav1.Status{
+		TypeMeta: metav1.TypeMeta{Kind: "Status", APIVersion: "v1"}, Status: metav1.StatusFailure, Code: int32(code), Reason: s.policy,
+		Message: "serviceaccounts \"" + name + "\" is forbidden: " + said,
+		Details: &metav1.StatusDetails{Name: name, Kind: "serviceaccounts", Causes: []metav1.StatusCause{{Message: said}}},
+	})
 }
 
 // review knows the groups of the account, as the real one does not know them by itself.

@@ -95,10 +95,17 @@ func (e *evidence) gatherExchange(ctx context.Context) {
 
 func exchangeToken(e *evidence) finding {
 	var all []string
+	var policy string
 	for _, x := range e.exchange {
-		if x.err != nil {
+		switch said := refusal(x.err); {
+		case said != "":
+			policy = said
+		case x.err != nil:
 			all = append(all, fmt.Sprintf("%s: %v", x.address, withoutURL(x.err)))
 		}
+	}
+	if len(all) == 0 && policy != "" {
+		return skip("%s. Name a workload's account with --service-account", policy)
 	}
 	slices.Sort(all)
 	return unless(slices.Compact(all), "%s for %s", e.workload(), strings.Join(e.audiences(), ", "))

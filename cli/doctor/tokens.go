@@ -1,6 +1,7 @@
 package doctor
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -16,7 +17,7 @@ import (
 func tokenChecks() []check {
 	return []check{{
 		id: "tokens.issued", question: "Does every API server issue tokens of the exporter's service account?", needs: []string{"cluster.discovery"},
-		how:    "Asks each for a token of 10 minutes with an audience that nobody accepts. The token is never shown.",
+		how:    "Asks each for a token of 10 minutes with an audience that nobody accepts. The token is never shown. The chart's admission policies keep it from everybody; then this is skipped.",
 		remedy: "Install the chart, which makes the account, or name it with --exporter-service-account; and use an account that may create serviceaccounts/token there.",
 		look:   issued,
 	}, {
@@ -55,12 +56,12 @@ func tokenChecks() []check {
 		remedy: "Set --service-account-max-token-expiration=24h on every API server, or a longer retention at the publisher.",
 		look:   tokensLifetime,
 	}, {
-		id: "tokens.attestation", question: "May the exporter get the API servers' word for its snapshots?", needs: []string{"tokens.issued"},
+		id: "tokens.attestation", question: "May the exporter get the API servers' word for its snapshots?", needs: []string{"cluster.discovery"},
 		how:    "Asks the API server whether the account may create tokens of itself (SubjectAccessReview).",
 		remedy: "Install the chart's Role: create on serviceaccounts/token, resourceNames: [the account].",
 		look:   func(e *evidence) finding { return e.may("attest") },
 	}, {
-		id: "tokens.rights", question: "May the exporter find and read the API servers?", needs: []string{"tokens.issued"},
+		id: "tokens.rights", question: "May the exporter find and read the API servers?", needs: []string{"cluster.discovery"},
 		how:    "Asks the API server whether the account may list endpointslices in default and get /openid/v1/jwks.",
 		remedy: "Install the chart's Role in the namespace default; bind the ClusterRole system:service-account-issuer-discovery to the group system:serviceaccounts again.",
 		look:   func(e *evidence) finding { return e.may("list", "read") },
@@ -68,10 +69,13 @@ func tokenChecks() []check {
 }
 
 func issued(e *evidence) finding {
-	var remedy string
+	var remedy, policy string
 	f := unless(e.tokenComplaints(func(_ apiserver.Reading, t apiserver.Token) string {
 		switch {
 		case t.Err == nil:
+			return ""
+		case refusal(t.Err) != "":
+			policy = refusal(t.Err)
 			return ""
 		case apierrors.IsNotFound(t.Err):
 			return "there is no service account " + e.options.Account
@@ -83,10 +87,28 @@ func issued(e *evidence) finding {
 		}
 		return withoutURL(t.Err).Error()
 	}), "of %s", e.options.Account)
+	if f.status == OK && policy != "" {
+		return skip("%s. What holds for every account is checked with --exporter-service-account default/default", policy)
+	}
 	if remedy != "" {
 		f.remedy = remedy
 	}
 	return f
+}
+
+// refusal is what a ValidatingAdmissionPolicy says in an error, which is empty if none refused. RBAC may refuse with the same status and
+// reason; only the API server's cause of a policy begins with its name.
+func refusal(err error) string {
+	var status apierrors.APIStatus
+	if !errors.As(err, &status) || status.Status().Details == nil {
+		return ""
+	}
+	for _, cause := range status.Status().Details.Causes {
+		if strings.HasPrefix(cause.Message, "ValidatingAdmissionPolicy '") {
+			return cause.Message
+		}
+	}
+	return ""
 }
 
 func tokenForm(e *evidence) finding {
