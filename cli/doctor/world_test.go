@@ -86,6 +86,7 @@ type answer struct {
 	status int
 	header map[string]string
 	body   string
+	asked  func()        // called when somebody asks, if there is a delay
 	delay  chan struct{} // answered when it is closed
 	then   string        // instead of body, from the second time on
 }
@@ -172,6 +173,7 @@ func (w *world) document(rw http.ResponseWriter, r *http.Request) {
 		return
 	}
 	if a.delay != nil {
+		a.asked()
 		<-a.delay
 	}
 	for name, value := range a.header {
