@@ -104,28 +104,27 @@ type request struct {
 	Annotations    map[string]string `json:"annotations"`
 }
 
-// rightsAreUsed compares what the exporters did with what their Roles list: nothing was denied, and nothing is listed that is not used.
+// rightsAreUsed compares what the exporters did with what their Roles list: nothing was denied for long, and nothing is listed that is not used.
 func (w *world) rightsAreUsed(namespace string) {
 	w.Helper()
-	used, paths := map[string]bool{}, map[string]bool{}
+	used, paths, early := map[string]bool{}, map[string]bool{}, map[string]bool{}
 	for _, r := range w.audit() {
-		if strings.HasPrefix(r.Annotations["authorization.k8s.io/reason"], "RBAC: role") {
-			continue // "not found": an API server that began before it had read its Roles
+		into := used
+		if r.ObjectRef == nil {
+			into = paths
 		}
-		if r.Annotations["authorization.k8s.io/decision"] != "allow" || r.ResponseStatus.Code == http.StatusForbidden {
+		switch decision := r.Annotations["authorization.k8s.io/decision"]; {
+		case decision == "forbid":
+			into = early // an API server that began before it had read its Roles, and who has them
+		case decision != "allow" || r.ResponseStatus.Code == http.StatusForbidden:
 			w.Errorf("%s %s was answered %d: %v", r.Verb, r.RequestURI, r.ResponseStatus.Code, r.Annotations)
 		}
-		if r.ObjectRef == nil {
-			path, _, _ := strings.Cut(r.RequestURI, "?")
-			paths[r.Verb+" "+path] = true
-			continue
+		into[r.right()] = true
+	}
+	for denied := range early {
+		if !used[denied] && !paths[denied] {
+			w.Errorf("denied, and never allowed: %s", denied)
 		}
-		o := r.ObjectRef
-		name := ""
-		if o.Subresource != "" {
-			name = o.Name
-		}
-		used[right(o.Namespace, r.Verb, o.APIGroup, strings.TrimSuffix(o.Resource+"/"+o.Subresource, "/"), name)] = true
 	}
 	listed := map[string]bool{}
 	for space, name := range map[string]string{"default": namespace + "-" + account, namespace: account} {
@@ -143,6 +142,20 @@ func (w *world) rightsAreUsed(namespace string) {
 	if want := "get /.well-known/openid-configuration\nget /openid/v1/jwks"; sorted(paths) != want {
 		w.Errorf("paths: %s", sorted(paths))
 	}
+}
+
+// right is what a request needs: in the words of a Role, or a path.
+func (r request) right() string {
+	o := r.ObjectRef
+	if o == nil {
+		path, _, _ := strings.Cut(r.RequestURI, "?")
+		return r.Verb + " " + path
+	}
+	name := ""
+	if o.Subresource != "" {
+		name = o.Name
+	}
+	return right(o.Namespace, r.Verb, o.APIGroup, strings.TrimSuffix(o.Resource+"/"+o.Subresource, "/"), name)
 }
 
 func right(namespace, verb, group, resource, name string) string {
