@@ -147,14 +147,19 @@ func (w *world) published(path string) jwks.Set {
 // waitPublished waits until a key is published, or is not, and returns when that was.
 func (w *world) waitPublished(path string, key *kube.Key, want bool) time.Time {
 	w.Helper()
+	return w.waitPublishedID(path, key.ID(), want)
+}
+
+func (w *world) waitPublishedID(path, id string, want bool) time.Time {
+	w.Helper()
 	deadline := time.Now().Add(patience)
 	for time.Now().Before(deadline) {
-		if _, ok := w.published(path).ByID(key.ID()); ok == want {
+		if _, ok := w.published(path).ByID(id); ok == want {
 			return time.Now()
 		}
 		time.Sleep(20 * time.Millisecond)
 	}
-	w.Fatalf("key %s: published is not %v after %s", key.ID(), want, patience)
+	w.Fatalf("key %s: published is not %v after %s", id, want, patience)
 	return time.Time{}
 }
 
