@@ -6,10 +6,12 @@ import (
 	"encoding/json"
 	"errors"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
 	"go.yaml.in/yaml/v3"
 	authentication "k8s.io/api/authentication/v1"
 	core "k8s.io/api/core/v1"
@@ -26,17 +28,22 @@ const (
 	before = "https://kubernetes.default.svc.cluster.local"
 )
 
-// Each distribution's snippet is in testdata, and what is YAML in it parses without a key twice.
+// What is printed for each distribution is in testdata, and what is YAML in it parses without a key twice.
 func TestEveryDistribution(t *testing.T) {
 	t.Parallel()
 	for _, name := range distribution.Names() {
-		s := cluster.Write(name, "test", issuer, before)
-		golden, err := os.ReadFile("testdata/" + string(name) + ".txt")
-		if err != nil || s.Text != string(golden) {
-			t.Errorf("%s (%v):\n%s", name, err, s.Text)
+		out, err := run(t, "--issuer-url", issuer, "--issuer-before", before, "--distribution", string(name))
+		if err != nil {
+			t.Fatal(err)
 		}
-		if s.Where == "" || len(s.Notes) < 2 || strings.Contains(s.Text+strings.Join(s.Notes, " "), "BEFORE") {
+		golden(t, string(name)+".txt", out)
+		s := cluster.Write(name, "test", issuer, before)
+		if s.Where == "" || len(s.Notes) < 2 || strings.Contains(out, "BEFORE") || strings.Contains(out, "ISSUER") {
 			t.Errorf("%s: %+v", name, s)
+		}
+		rounds := strings.Contains(out, "round 1: on every API server, "+before+" first and "+issuer+" second")
+		if oneByOne := strings.Contains(out, "One control plane node at a time"); rounds != oneByOne {
+			t.Errorf("%s: two rounds: %t, API servers are changed one by one: %t", name, rounds, oneByOne)
 		}
 		switch name {
 		case distribution.Minikube, distribution.MicroK8s, distribution.OpenShift, distribution.Generic: // command lines
@@ -91,6 +98,23 @@ func TestFlagsInARealAPIServer(t *testing.T) {
 	}
 	if _, err := run(t, "--kubeconfig", c.Kubeconfig(t, 0), "--issuer-url", issuer); !errors.Is(err, cluster.ErrSame) {
 		t.Errorf("the issuer that is there: %v", err)
+	}
+}
+
+func golden(t *testing.T, name, got string) {
+	t.Helper()
+	file := filepath.Join("testdata", name)
+	if os.Getenv("UPDATE") != "" {
+		if err := os.WriteFile(file, []byte(got), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(string(want), got); diff != "" {
+		t.Errorf("%s (-want +got):\n%s", file, diff)
 	}
 }
 

@@ -39,7 +39,7 @@ func Command() *cobra.Command {
 		Use:   "cluster",
 		Short: "Print the API servers' settings for an issuer that clouds can reach",
 		Long: `cluster finds out which distribution the cluster is and what its issuer is now, and prints what its API servers are to be told, and where: the new issuer first,
-which signs; the old one second, whose tokens are taken until they expire; and audiences that keep default tokens away from clouds. It changes nothing.
+which signs; the old one second, whose tokens are taken until they expire; and audiences that keep default tokens away from clouds. Several API servers are changed in two rounds, which it prints too. It changes nothing.
 
 With --distribution and --issuer-before it asks no cluster.`,
 		Example: `  kube-iam-assume setup cluster --issuer-url https://oidc.example.com/prod-eu1

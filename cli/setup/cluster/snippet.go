@@ -18,6 +18,7 @@ type Snippet struct {
 	Before       string            `json:"issuerBefore"`
 	Where        string            `json:"where"`
 	Text         string            `json:"text"`
+	Rounds       []string          `json:"rounds,omitempty"` // over several API servers; none where the distribution leaves no choice
 	Then         []string          `json:"then"`
 	Notes        []string          `json:"notes"`
 }
@@ -27,6 +28,7 @@ type form struct {
 	where, text string
 	then        []string
 	notes       []string
+	atOnce      bool // there is one API server, or the distribution changes them by itself
 }
 
 const (
@@ -34,6 +36,10 @@ const (
 
 	// single is of distributions that keep flags in a map, which has room for one issuer.
 	single = "There is room for one issuer only: tokens of BEFORE are refused as soon as the API server has restarted. Restart what speaks to the API server, so that it gets new ones."
+
+	oneRound    = "One API server: one round, with what is above."
+	firstRound  = "Several, round 1: on every API server, BEFORE first and ISSUER second, without service-account-jwks-uri. Nothing signs with ISSUER until all accept it, or servers answer 401 to each other's tokens."
+	secondRound = "Several, round 2: when all have round 1, what is above, one API server after the other."
 
 	audiences = "Default tokens keep their audience: with api-audiences left out, the new issuer would become an audience of every pod's default token."
 )
@@ -58,18 +64,20 @@ var forms = map[distribution.Name]form{
 	distribution.RKE2: rancher("rke2", "rke2-server"),
 	distribution.Talos: {
 		where: "a patch of the machine configuration of the control plane nodes: issuer.yaml",
-		text: `# Talos 1.13
+		text: `# Talos 1.13 and later
 cluster:
   apiServer:
     extraArgs:
       service-account-issuer: ["ISSUER", "BEFORE"]
       service-account-jwks-uri: "ISSUER/openid/v1/jwks"
       api-audiences: "BEFORE"
-# Talos 1.14 and later, instead:
+# Talos 1.14 and later may have this instead. Take cluster.serviceAccount out, as Talos refuses one beside the other:
 #
 # apiVersion: v1alpha1
 # kind: KubeServiceAccountConfig
-# issuer: {issuerURL: "ISSUER"}
+# issuer:
+#   privateKey: "-----BEGIN RSA PRIVATE KEY-----..." # required: the present key, which cluster.serviceAccount.key has in base64
+#   issuerURL: "ISSUER"
 # accepted: {issuers: ["BEFORE"], audiences: ["BEFORE"]}
 `,
 		then:  []string{"talosctl patch machineconfig --nodes NODE --patch @issuer.yaml   # on each control plane node", oneByOne},
@@ -91,8 +99,9 @@ kubeadmConfigPatches:
 		then: []string{"kind create cluster --config kind.yaml"},
 		notes: []string{
 			audiences, "A cluster that is there: docker exec -it NODE vi /etc/kubernetes/manifests/kube-apiserver.yaml, with the flags of --distribution generic.",
-			"From Kubernetes 1.36 on kind uses v1beta4: write extraArgs as for --distribution kubeadm.",
+			"The map works with every version: kind translates it where Kubernetes 1.36 and later want a list. A new cluster needs no second issuer, as there is no token of before.",
 		},
+		atOnce: true,
 	},
 	distribution.Minikube: {
 		where: "the command line",
@@ -101,7 +110,8 @@ kubeadmConfigPatches:
   --extra-config=apiserver.service-account-jwks-uri=ISSUER/openid/v1/jwks \
   --extra-config=apiserver.api-audiences=BEFORE
 `,
-		notes: []string{audiences, single},
+		notes:  []string{audiences, single},
+		atOnce: true,
 	},
 	distribution.MicroK8s: {
 		where: "/var/snap/microk8s/current/args/kube-apiserver on each control plane node, before the line with --service-account-issuer that is there",
@@ -135,7 +145,9 @@ kubeadmConfigPatches:
 		notes: []string{
 			"OpenShift goes on taking tokens of BEFORE for 24 hours by itself.",
 			"It makes every issuer an audience of default tokens, and that can't be changed: never register ISSUER as an audience or client ID at a cloud.",
+			"It is one round, and not yours to choose: until the last API server has restarted, tokens of ISSUER get 401 now and then.",
 		},
+		atOnce: true,
 	},
 	distribution.Generic: {
 		where: "the flags of every kube-apiserver, in this order",
@@ -167,6 +179,9 @@ func Write(name distribution.Name, why, issuer, before string) Snippet {
 	fill := strings.NewReplacer("ISSUER", issuer, "BEFORE", before).Replace
 	f := forms[name]
 	s := Snippet{Distribution: name, Why: why, Issuer: issuer, Before: before, Where: f.where, Text: fill(f.text)}
+	if !f.atOnce {
+		s.Rounds = []string{oneRound, fill(firstRound), secondRound}
+	}
 	s.Then = append(s.Then, f.then...)
 	for _, note := range f.notes {
 		s.Notes = append(s.Notes, fill(note))
@@ -179,6 +194,9 @@ func Write(name distribution.Name, why, issuer, before string) Snippet {
 
 func (s Snippet) print(out io.Writer) error {
 	fmt.Fprintf(out, "# %s (%s)\n# In %s:\n%s", s.Distribution, s.Why, s.Where, s.Text)
+	for _, round := range s.Rounds {
+		fmt.Fprintf(out, "# %s\n", round)
+	}
 	for _, then := range s.Then {
 		fmt.Fprintf(out, "# Then: %s\n", then)
 	}
