@@ -73,6 +73,12 @@ chart-test: go kube chart ## the Helm chart: rendered, applied to a real API ser
 doctor-test: go kube ## doctor: a hundred set-ups, each broken in its way, some of them real API servers
 	$(TEST) -count=1 -v ./cli/doctor
 
+first-install: go kube aws chart ## docs/aws.md followed step by step on the test bench, counted and timed (Linux; needs jq)
+	@.ci/npm cdk
+	@cd cdk && ../.ci/modules ./...
+	@.ci/modules ./...
+	$(TEST) -count=1 -v -tags e2e_aws -run TestFirstInstall ./test/firstinstall
+
 terraform-test: go ## the Terraform modules: guards, and what the terraform command (1.9 or newer) says of the modules without a provider
 	$(TEST) -count=1 -tags terraform ./deploy/terraform
 	cd deploy/terraform/validate/cel && $(GO) test -count=1 ./...
