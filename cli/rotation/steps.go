@@ -150,30 +150,30 @@ func kubeadmWay(on string) way {
 	return w
 }
 
+// k3sWay has three rounds, as the file's first key signs and all are accepted: a key can be listed before it signs.
 func k3sWay(name, service string) way {
-	data := "/var/lib/rancher/" + name
+	present := "/var/lib/rancher/" + name + "/server/tls/"
+	next := "/opt/" + name + "/server/tls/service.key"
+	rotate := name + " certificate rotate-ca --path=/opt/" + name + "/server"
+	restart := "systemctl restart " + service + "   # this server, then every other one"
+	status := "kube-iam-assume rotation status --url ISSUER --exporter-service-account default/default"
 	return way{
-		caution: name + " adds a key and signs with it in one step. So the announcement is the only moment at which clouds can learn it before its first use: do not go on before `rotation wait` has said published.",
+		caution: "The documentation of " + name + " puts the new key first at once, which adds it and signs with it in one step. The three rounds below list it first. Keep the order in the file, and do not go on from round one before `rotation status` shows both keys on every server, and the old one signing.",
 		makeKey: "openssl genrsa -traditional -out sa-new.key 2048",
 		steps: []Step{{
-			Title: "Put the new key before the old one, on one server",
-			Why:   "The file holds private keys. The first one signs, all are accepted and listed.",
-			Run: []string{
-				"mkdir -p /opt/" + name + "/server/tls && cat sa-new.key " + data + "/server/tls/service.key > /opt/" + name + "/server/tls/service.key",
-				name + " certificate rotate-ca --path=/opt/" + name + "/server",
-			},
+			Title: "Round one: put the new key behind the old one, on one server, and restart every server",
+			Why:   "The file holds private keys. The first one signs, all are accepted and listed. It goes into the datastore, from which the others, new ones too, and the controller-manager in each take it when they start. Restart without a pause in between.",
+			Run:   []string{"mkdir -p /opt/" + name + "/server/tls", "cat " + present + "service.key /dev/shm/sa-new.key > " + next, rotate, restart, status},
 		}, {
-			Title: "Restart every server, one after the other",
-			Why:   "The key is kept in the datastore, so the others, new ones too, and the controller-manager inside each get it from there. Until the last has restarted, some refuse the new tokens: do not stop half-way.",
-			Run:   []string{"systemctl restart " + service, "kube-iam-assume rotation status"},
+			Title: "Round two, a day later: put the new key first, on the same server, and restart every server",
+			Why:   "Now everything signs with it. Every server accepts it already, so none refuses what another signs.",
+			Run:   []string{"cp " + present + "service.current.key /dev/shm/sa-old.key", "cat /dev/shm/sa-new.key /dev/shm/sa-old.key > " + next, rotate, restart, status},
 		}},
 		remove: []Step{inside, {
-			Title: "Take the old key away, on one server, and restart every server again",
-			Run: []string{
-				"cp sa-new.key /opt/" + name + "/server/tls/service.key && " + name + " certificate rotate-ca --path=/opt/" + name + "/server",
-				"systemctl restart " + service, "shred -u /opt/" + name + "/server/tls/service.key", "kube-iam-assume rotation status",
-			},
+			Title: "Round three: take the old key away, on the same server, and restart every server",
+			Run:   []string{"cp /dev/shm/sa-new.key " + next, rotate, restart, "shred -u " + next + " /dev/shm/sa-new.key /dev/shm/sa-old.key", "kube-iam-assume rotation status"},
 		}},
+		finished: "The old key retires by itself after the publisher's retention. Take the new one out of announcedKeys in the settings, if you put it there.",
 	}
 }
 
@@ -182,9 +182,9 @@ func talosWay() way {
 		caution: "Before Talos 1.14 an API server can have one key only: while the nodes change one after the other they refuse each other's tokens, and every token inside the cluster is renewed with errors. Upgrade to 1.14 first, if you can. The announcement keeps clouds out of the trouble either way.",
 		steps: []Step{{
 			Title: "Talos 1.14 and newer: let every API server accept the new key",
-			Why:   "A patch of the machine configuration of every control plane node; set audiences too, which would otherwise become the issuer.",
+			Why:   "A patch of the machine configuration of every control plane node. The document takes the place of cluster.serviceAccount, and Talos refuses one beside the other; set audiences to what they are, or they become the issuer.",
 			Run: []string{
-				"# patch.yaml: {apiVersion: v1alpha1, kind: KubeServiceAccountConfig, accepted: {publicKeys: [<sa-new.pub>]}}",
+				"# patch.yaml: {apiVersion: v1alpha1, kind: KubeServiceAccountConfig, issuer: {privateKey: <present key>, issuerURL: ISSUER}, accepted: {publicKeys: [<sa-new.pub>], issuers: [<old issuer>], audiences: [<present ones>]}}",
 				"talosctl patch machineconfig --nodes NODE --patch @patch.yaml   # every control plane node, one after the other",
 				"kube-iam-assume rotation status",
 			},
