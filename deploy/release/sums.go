@@ -39,7 +39,7 @@ func printSizes(to io.Writer, folder string) error {
 		if err != nil {
 			return err
 		}
-		if _, err := fmt.Fprintf(to, "%7.2f MiB  %s\n", float64(info.Size())/(1<<20), filepath.Join(folder, entry.Name())); err != nil {
+		if _, err := fmt.Fprintf(to, "%7.2f MiB  %s\n", float64(info.Size())/(1<<20), entry.Name()); err != nil {
 			return err
 		}
 	}
