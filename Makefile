@@ -18,10 +18,13 @@ TEST       = $(GO) test -timeout 20m
 # The packages that start real API servers.
 KUBE = $(addsuffix /...,$(wildcard ./test/kube ./test/e2e ./test/chart ./cli/doctor ./cli/rotation ./test/docs))
 
-export GO VERSION FUZZTIME
+# Modules of their own, with code of ours. The others below test/ only pin what is built for tests.
+NESTED = cdk deploy/release deploy/terraform/validate/cel test/kube/signer test/observability
+
+export GO VERSION FUZZTIME NESTED
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-kube cdk-test e2e-aws sim fuzz bench check lint fmt build dist go kube aws gcp azure chart chart-test doctor-test first-install terraform-test terraform-validate run-gcp e2e-gcp e2e-azure e2e-clouds e2e-vault
+.PHONY: help demo test test-kube cdk-test e2e-aws sim fuzz bench check lint fmt build dist go modules kube aws gcp azure chart chart-test doctor-test observability-test release images first-install terraform-test terraform-validate run-gcp e2e-gcp e2e-azure e2e-clouds e2e-vault
 
 help: ## what can be made
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' Makefile
@@ -29,14 +32,13 @@ help: ## what can be made
 demo: build ## the whole path on this machine in under two minutes; KUBECONFIG=... uses your own cluster
 	@./bin/kube-iam-assume demo
 
-test: go ## every test, with a real kube-apiserver (built and cached the first time: several minutes)
-	@.ci/modules ./...
+test: go modules ## every test, with a real kube-apiserver (built and cached the first time: several minutes)
 	@$(MAKE) --no-print-directory kube aws gcp azure chart
 	@$(TEST) $(RACE) $$($(GO) list ./... | grep -E '$(CONCURRENT)' | grep -v '/shared/publish$$')
 	@$(TEST) $(RACE) -skip '$(EXPLORING)' ./shared/publish
 	@$(TEST) -run '$(EXPLORING)' ./shared/publish
 	@$(TEST) $$($(GO) list ./... | grep -vE '$(CONCURRENT)')
-	@$(MAKE) --no-print-directory cdk-test e2e-aws
+	@$(MAKE) --no-print-directory observability-test cdk-test e2e-aws
 
 check: lint build test ## what CI runs: lint, build and test
 
@@ -79,6 +81,9 @@ first-install: go kube aws chart ## docs/aws.md followed step by step on the tes
 	@.ci/modules ./...
 	$(TEST) -count=1 -v -tags e2e_aws -run TestFirstInstall ./test/firstinstall
 
+observability-test: go ## alerts, dashboard and runbook, by Prometheus' own engine (compiled the first time: a minute or two)
+	@cd test/observability && ../../.ci/modules ./... && $(TEST) ./...
+
 terraform-test: go ## the Terraform modules: guards, and what the terraform command (1.9 or newer) says of the modules without a provider
 	$(TEST) -count=1 -tags terraform ./deploy/terraform
 	cd deploy/terraform/validate/cel && $(GO) test -count=1 ./...
@@ -99,10 +104,7 @@ fuzz: go ## every fuzz target, FUZZTIME=1m each
 bench: go kube ## benchmarks, as a table with ratios
 	@$(GO) test -run '^$$' -bench . -timeout 0 ./test/bench | $(GO) run ./test/bench/table
 
-lint: go ## gofmt, go mod tidy, go vet and golangci-lint (built and cached the first time)
-	@.ci/modules ./...
-	@cd cdk && ../.ci/modules ./...
-	@cd deploy/terraform/validate/cel && ../../../../.ci/modules ./...
+lint: go modules ## gofmt, go mod tidy, go vet and golangci-lint (built and cached the first time)
 	@.ci/lint
 
 fmt: go ## format the source as lint expects it
@@ -116,9 +118,21 @@ dist: go ## what is deployed, into ./dist: the functions' packages, byte for byt
 	@.ci/modules ./functions/...
 	@.ci/dist
 
+release: go ## what is released, into ./dist/release: programs, packages, chart, bill of materials, checksums; VERSION=v1.2.3
+	@.ci/modules ./cli ./cluster-exporter ./functions/...
+	@cd deploy/release && ../../.ci/modules ./...
+	@.ci/release
+
+images: go chart ## the images' Dockerfile, checked as far as it can be without an engine
+	$(TEST) -count=1 -run 'TestImages|TestChartRunsTheImages|TestRefusals' ./test/release
+
 go:
 	@command -v $(GO) >/dev/null || { echo "Go is missing: install $$(awk '$$1 == "go" { print "Go " $$2 }' go.mod) or newer from https://go.dev/dl/" >&2; exit 1; }
 	@$(GO) list -m >/dev/null 2>&1 || { echo "$$($(GO) version) is too old: install $$(awk '$$1 == "go" { print "Go " $$2 }' go.mod) or newer from https://go.dev/dl/" >&2; exit 1; }
+
+modules:
+	@.ci/modules ./...
+	@for module in $(NESTED); do (cd $$module && "$(CURDIR)/.ci/modules" ./...) || exit 1; done
 
 kube:
 	@$(GO) run ./test/kube/build
