@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 
 	"github.com/spf13/cobra"
 
@@ -70,16 +69,7 @@ func told(c *cobra.Command, err error) error {
 }
 
 func read(name string, stdin io.Reader) ([]byte, error) {
-	source := stdin
-	if name != "-" {
-		file, err := os.Open(name)
-		if err != nil {
-			return nil, err
-		}
-		defer file.Close()
-		source = file
-	}
-	return io.ReadAll(io.LimitReader(source, workload.MaxBytes+1))
+	return command.Read(name, stdin, workload.MaxBytes)
 }
 
 func awsCommand() *cobra.Command {

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"regexp"
 
 	"github.com/spf13/cobra"
@@ -62,16 +61,7 @@ values for the exporter's chart. Several files, of several clouds, become one ex
 }
 
 func readFile(name string, stdin io.Reader) ([]Values, error) {
-	source := stdin
-	if name != "-" {
-		file, err := os.Open(name)
-		if err != nil {
-			return nil, err
-		}
-		defer file.Close()
-		source = file
-	}
-	data, err := io.ReadAll(io.LimitReader(source, MaxBytes+1))
+	data, err := command.Read(name, stdin, MaxBytes)
 	if err != nil {
 		return nil, err
 	}

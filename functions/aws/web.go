@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"encoding/base64"
 	"fmt"
@@ -14,6 +13,8 @@ import (
 
 	"github.com/aws/aws-lambda-go/events"
 	"github.com/go-json-experiment/json"
+
+	"github.com/kube-iam-assume/kube-iam-assume/shared/function"
 )
 
 // serve answers a request that came through an HTTP API or a Function URL: both send and take format 2.0.
@@ -29,9 +30,9 @@ func (h *handler) serve(ctx context.Context, payload []byte) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	response := &response{header: http.Header{}}
+	response := &function.Answer{}
 	h.door.ServeHTTP(response, request)
-	return json.Marshal(response.answer(request.Method))
+	return json.Marshal(answerOf(response, request.Method))
 }
 
 func requestOf(ctx context.Context, event events.APIGatewayV2HTTPRequest) (*http.Request, error) {
@@ -56,42 +57,16 @@ func requestOf(ctx context.Context, event events.APIGatewayV2HTTPRequest) (*http
 	return request, nil
 }
 
-// response collects what a handler answers.
-type response struct {
-	header http.Header
-	status int
-	body   bytes.Buffer
-}
-
-func (r *response) Header() http.Header { return r.header }
-
-func (r *response) WriteHeader(status int) {
-	if r.status == 0 {
-		r.status = status
-	}
-}
-
-func (r *response) Write(data []byte) (int, error) {
-	r.WriteHeader(http.StatusOK)
-	return r.body.Write(data)
-}
-
-// answer does what a server does last, and writes text as text: anything else would be mangled on its way.
-func (r *response) answer(method string) events.LambdaFunctionURLResponse {
-	r.WriteHeader(http.StatusOK)
-	if r.header.Get("Content-Type") == "" && r.body.Len() > 0 {
-		r.header.Set("Content-Type", http.DetectContentType(r.body.Bytes()))
-	}
-	answer := events.LambdaFunctionURLResponse{StatusCode: r.status, Headers: map[string]string{}}
-	for name, values := range r.header {
-		answer.Headers[name] = strings.Join(values, ", ")
-	}
+// answerOf writes text as text: anything else would be mangled on its way.
+func answerOf(response *function.Answer, method string) events.LambdaFunctionURLResponse {
+	status, headers, body := response.Finish()
+	answer := events.LambdaFunctionURLResponse{StatusCode: status, Headers: headers}
 	switch {
 	case method == http.MethodHead:
-	case utf8.Valid(r.body.Bytes()):
-		answer.Body = r.body.String()
+	case utf8.Valid(body):
+		answer.Body = string(body)
 	default:
-		answer.Body, answer.IsBase64Encoded = base64.StdEncoding.EncodeToString(r.body.Bytes()), true
+		answer.Body, answer.IsBase64Encoded = base64.StdEncoding.EncodeToString(body), true
 	}
 	return answer
 }

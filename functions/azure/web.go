@@ -12,6 +12,7 @@ import (
 	"github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
 
+	"github.com/kube-iam-assume/kube-iam-assume/shared/function"
 	"github.com/kube-iam-assume/kube-iam-assume/shared/snapshot"
 )
 
@@ -43,9 +44,10 @@ func serveWeb(ctx context.Context, received invocation, path string, handler htt
 	if err != nil {
 		return nil, err
 	}
-	response := &recorder{header: http.Header{}}
+	response := &function.Answer{}
 	handler.ServeHTTP(response, request)
-	return outputs{"res": response.answer()}, nil
+	status, headers, body := response.Finish()
+	return outputs{"res": webResponse{StatusCode: status, Headers: headers, Body: string(body)}}, nil
 }
 
 func requestOf(ctx context.Context, received invocation, path string) (*http.Request, error) {
@@ -105,40 +107,4 @@ func bodyOf(told jsontext.Value, contentType string) []byte {
 		return nil
 	}
 	return decoded
-}
-
-// recorder collects what a handler answers.
-type recorder struct {
-	header http.Header
-	status int
-	body   bytes.Buffer
-}
-
-// Header implements http.ResponseWriter.
-func (r *recorder) Header() http.Header { return r.header }
-
-// WriteHeader implements http.ResponseWriter.
-func (r *recorder) WriteHeader(status int) {
-	if r.status == 0 {
-		r.status = status
-	}
-}
-
-// Write implements http.ResponseWriter.
-func (r *recorder) Write(data []byte) (int, error) {
-	r.WriteHeader(http.StatusOK)
-	return r.body.Write(data)
-}
-
-// answer does what a server does last.
-func (r *recorder) answer() webResponse {
-	r.WriteHeader(http.StatusOK)
-	if r.header.Get("Content-Type") == "" && r.body.Len() > 0 {
-		r.header.Set("Content-Type", http.DetectContentType(r.body.Bytes()))
-	}
-	answer := webResponse{StatusCode: r.status, Headers: map[string]string{}, Body: r.body.String()}
-	for name, values := range r.header {
-		answer.Headers[name] = strings.Join(values, ", ")
-	}
-	return answer
 }
