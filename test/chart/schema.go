@@ -11,14 +11,18 @@ import (
 	"github.com/kube-iam-assume/kube-iam-assume/test/fromsource"
 )
 
-// Swagger is Kubernetes' description of its API, of the version that the tests run.
+// Swagger is Kubernetes' description of its API, of the release that the tests run against.
 type Swagger struct {
 	Definitions map[string]map[string]any `json:"definitions"`
 }
 
 // ReadSwagger finds the description beside the source of the API server that the tests build.
 func ReadSwagger() (Swagger, error) {
-	folder, err := fromsource.Download("test/kube/binaries", "k8s.io/kubernetes")
+	release, err := fromsource.ChosenKubernetes()
+	if err != nil {
+		return Swagger{}, err
+	}
+	folder, err := fromsource.Download(release.Module, "k8s.io/kubernetes")
 	if err != nil {
 		return Swagger{}, err
 	}

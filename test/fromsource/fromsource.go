@@ -40,15 +40,6 @@ type program struct {
 	tags    string // of the build
 }
 
-// Kubernetes is kube-apiserver and etcd.
-var Kubernetes = Set{name: "kube", module: "test/kube/binaries", programs: []program{
-	{name: "etcd", module: "go.etcd.io/etcd/server/v3", pkg: "go.etcd.io/etcd/server/v3", cost: "1 CPU-minute"},
-	{
-		name: "kube-apiserver", module: "k8s.io/kubernetes", pkg: "k8s.io/kubernetes/cmd/kube-apiserver",
-		cost: "8 CPU-minutes", version: true,
-	},
-}}
-
 // AWS is versitygw, a server of S3, IAM and STS that has nothing to do with Amazon's.
 var AWS = Set{name: "aws", module: "test/aws/binaries", programs: []program{
 	{

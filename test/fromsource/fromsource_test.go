@@ -2,8 +2,10 @@ package fromsource
 
 import (
 	"bytes"
+	"errors"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 )
@@ -62,5 +64,40 @@ func TestCacheFolderFollowsTheVersions(t *testing.T) {
 	ours.goVersion += "x"
 	if other, err := ours.cacheFolder(); err != nil || other == one {
 		t.Errorf("another Go version has the same folder %s, %v", other, err)
+	}
+}
+
+// The environment chooses the Kubernetes; an unknown one is refused by name, with those that there are.
+func TestChosenKubernetes(t *testing.T) {
+	for minor, module := range map[string]string{"": "test/kube/binaries", "1.36": "test/kube/binaries", "1.35": "test/kube/versions/1.35", "1.30": "test/kube/versions/1.30"} {
+		t.Setenv(KubernetesVariable, minor)
+		if chosen, err := ChosenKubernetes(); err != nil || chosen.Module != module {
+			t.Errorf("%q: %+v, %v", minor, chosen, err)
+		}
+	}
+	for _, minor := range []string{"1.3", "1.29", "v1.35", "1.35.4", " 1.35", "../binaries"} {
+		t.Setenv(KubernetesVariable, minor)
+		_, err := ChosenKubernetes()
+		if !errors.Is(err, ErrUnknownKubernetes) || !strings.Contains(err.Error(), strconv.Quote(minor)) || !strings.Contains(err.Error(), "1.30, 1.35, 1.36") {
+			t.Errorf("%q: %v", minor, err)
+		}
+	}
+}
+
+// A release's module is of the minor that it is called by; the folders of the older ones are what make kube-versions goes through.
+func TestReleasesAreWhatTheyAreCalled(t *testing.T) {
+	t.Parallel()
+	if older, err := filepath.Glob("../kube/versions/*"); err != nil || len(older) != len(releases)-1 {
+		t.Errorf("folders of older releases: %v, %v", older, err)
+	}
+	for _, r := range releases {
+		folder, err := nested(r.Module)
+		if err != nil {
+			t.Fatal(err)
+		}
+		version, err := goTool(folder, "list", "-m", "-f", "{{.Version}}", kubernetesModule)
+		if err != nil || !strings.HasPrefix(version, "v"+r.Minor+".") {
+			t.Errorf("%s is %s, %v", r.Minor, version, err)
+		}
 	}
 }

@@ -22,7 +22,7 @@ func (c *Cluster) startEtcd(ctx context.Context) error {
 	}
 	c.etcdURL = fmt.Sprintf("http://127.0.0.1:%d", clients)
 	peerURL := fmt.Sprintf("http://127.0.0.1:%d", peers)
-	c.etcd, err = process.Start(process.Program{Name: "etcd", Log: filepath.Join(c.folder, "etcd.log"), Binary: filepath.Join(c.binaries, "etcd"), Flags: []string{
+	c.etcd, err = process.Start(process.Program{Name: "etcd", Log: filepath.Join(c.folder, "etcd.log"), Binary: c.programs.Etcd, Flags: []string{
 		"--name=test",
 		"--data-dir=" + filepath.Join(c.folder, "etcd"),
 		"--listen-client-urls=" + c.etcdURL,

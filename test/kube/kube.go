@@ -6,6 +6,9 @@
 // 198.51.100.N, a documentation address; Cluster.Dial goes there. Systems other than Linux need 127.0.0.2 and 127.0.0.3
 // configured before they can run more than one server.
 //
+// Which minor of Kubernetes runs says the environment variable KUBERNETES, see fromsource.ChosenKubernetes; a server of another
+// version than that is an error.
+//
 // There are no nodes and no controllers: nothing runs pods or makes default service accounts. ProjectedToken stands in for
 // the one thing of the kubelet that tests need.
 package kube
@@ -66,7 +69,7 @@ type Cluster struct {
 	CA      []byte // PEM: the authority of the servers' and of client certificates
 	CAFile  string
 
-	binaries string
+	programs fromsource.Programs
 	folder   string
 	port     int // of every API server: the addresses of an EndpointSlice share their ports
 	etcd     *process.Process
@@ -75,10 +78,16 @@ type Cluster struct {
 	turn     atomic.Uint32 // which server the Service address leads to next
 }
 
-var build = sync.OnceValues(func() (string, error) { return Binaries(os.Stderr) })
+var build = sync.OnceValues(func() (fromsource.Programs, error) {
+	release, err := fromsource.ChosenKubernetes()
+	if err != nil {
+		return fromsource.Programs{}, err
+	}
+	return release.Programs(os.Stderr)
+})
 
-// Binaries returns the folder with the executables kube-apiserver and etcd, and builds them the first time, which takes
-// minutes; see fromsource.Set.
+// Binaries returns the folder with the newest kube-apiserver and etcd, and builds them the first time, which takes minutes; see
+// fromsource.Set.
 func Binaries(progress io.Writer) (string, error) { return fromsource.Kubernetes.Binaries(progress) }
 
 // Start starts a cluster and returns when every API server is ready and listed in the `kubernetes` EndpointSlice. It ends
@@ -86,11 +95,12 @@ func Binaries(progress io.Writer) (string, error) { return fromsource.Kubernetes
 func Start(t testing.TB, options Options) *Cluster {
 	t.Helper()
 	configs := options.configs(t)
-	binaries, err := build()
+	programs, err := build()
 	if err != nil {
 		t.Fatalf("kube.Start: %v", err)
 	}
-	c := &Cluster{binaries: binaries, folder: t.TempDir()}
+	t.Logf("Kubernetes %s", programs.Version) // Server.start holds the servers to it
+	c := &Cluster{programs: programs, folder: t.TempDir()}
 	t.Cleanup(func() { c.end(t) }) // after TempDir, so that it comes before the folder's removal
 	if err := c.start(t.Context(), configs); err != nil {
 		t.Fatalf("kube.Start: %v", err)
@@ -175,6 +185,9 @@ func (c *Cluster) addServers(count int) error {
 	}
 	return nil
 }
+
+// Version is what every API server says it is, such as v1.36.3.
+func (c *Cluster) Version() string { return c.programs.Version }
 
 // Endpoints are the advertised addresses of all API servers, running or not, as host:port, for Dial.
 func (c *Cluster) Endpoints() []string {

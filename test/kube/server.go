@@ -82,7 +82,7 @@ func (s *Server) start(ctx context.Context, config Config) error {
 		return err
 	}
 	s.process, err = process.Start(process.Program{
-		Name: s.name(), Log: s.folder + ".log", Binary: filepath.Join(s.cluster.binaries, "kube-apiserver"), Flags: flags,
+		Name: s.name(), Log: s.folder + ".log", Binary: s.cluster.programs.APIServer, Flags: flags,
 	})
 	if err != nil {
 		return err
@@ -91,7 +91,22 @@ func (s *Server) start(ctx context.Context, config Config) error {
 	if err := s.process.WaitUntil(ctx, "ready", s.ready); err != nil {
 		return err
 	}
+	if err := s.checkVersion(); err != nil {
+		return err
+	}
 	return s.waitUntilListed(ctx)
+}
+
+// checkVersion keeps a test from having been about another Kubernetes than its log says.
+func (s *Server) checkVersion() error {
+	says, err := s.client.Discovery().ServerVersion()
+	if err != nil {
+		return fmt.Errorf("ask %s for its version: %w", s.name(), err)
+	}
+	if want := s.cluster.programs.Version; says.GitVersion != want {
+		return fmt.Errorf("%s is Kubernetes %s, not %s: remove %s, to have it built again", s.name(), says.GitVersion, want, filepath.Dir(s.cluster.programs.APIServer))
+	}
+	return nil
 }
 
 // ready asks for what makes a server useful: its post-start hooks, among them the RBAC rules every cluster has.
@@ -125,7 +140,7 @@ func (s *Server) flags(config Config) ([]string, error) {
 		flags = append(flags, "--service-account-issuer="+issuer)
 	}
 	if config.Signer != nil {
-		return append(append(flags, "--service-account-signing-endpoint="+config.Signer.socket), config.Flags...), nil
+		return append(append(flags, signingFlag+"="+config.Signer.socket), config.Flags...), nil
 	}
 	keys, err := config.Keys.flags(s.folder)
 	return append(append(flags, keys...), config.Flags...), err

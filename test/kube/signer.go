@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/kube-iam-assume/kube-iam-assume/test/fromsource"
 	"github.com/kube-iam-assume/kube-iam-assume/test/process"
 )
 
@@ -35,6 +36,32 @@ type NamedKey struct {
 	ID     string
 	Key    *Key
 	Hidden bool // its tokens are accepted, but the API servers' JWKS lacks it; it may not sign
+}
+
+const signingFlag = "--service-account-signing-endpoint"
+
+// KnowsSigners says whether API servers of the tests' Kubernetes can have a Signer. That is so from 1.34 on; 1.32 and 1.33 have it
+// behind a feature gate. For an older one it is seen that the API server refuses the flag, as the tests of signers have nothing else
+// to see then.
+func KnowsSigners(t testing.TB) bool {
+	t.Helper()
+	programs, err := build()
+	if err != nil {
+		t.Fatalf("kube.KnowsSigners: %v", err)
+	}
+	release, err := fromsource.ChosenKubernetes()
+	if err != nil {
+		t.Fatalf("kube.KnowsSigners: %v", err)
+	}
+	if release.ExternalSigners {
+		return true
+	}
+	out, err := exec.CommandContext(t.Context(), programs.APIServer, signingFlag+"=/socket").CombinedOutput()
+	if want := "unknown flag: " + signingFlag; err == nil || !strings.Contains(string(out), want) {
+		t.Fatalf("Kubernetes %s should say %q, says (%v): %s", programs.Version, want, err, out)
+	}
+	t.Logf("Kubernetes %s has no external signers: it does not know the flag %s", programs.Version, signingFlag)
+	return false
 }
 
 // StartSigner starts an external signer, which ends with the test.

@@ -1,4 +1,4 @@
-// Command build makes kube-apiserver and etcd for the tests that need real ones, so that the wait is seen before the tests
+// Command build makes kube-apiserver, of the minor that the environment variable KUBERNETES names, and etcd for the tests that need real ones, so that the wait is seen before the tests
 // start: `go test` shows a package's output only when the package is done.
 package main
 
@@ -10,7 +10,11 @@ import (
 )
 
 func main() {
-	if _, err := fromsource.Kubernetes.Binaries(os.Stderr); err != nil {
+	release, err := fromsource.ChosenKubernetes()
+	if err == nil {
+		_, err = release.Programs(os.Stderr)
+	}
+	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	}
