@@ -2,7 +2,10 @@ package exporter
 
 import (
 	"fmt"
+	"slices"
 	"strings"
+
+	"github.com/kube-iam-assume/kube-iam-assume/shared/jwks"
 )
 
 const (
@@ -28,10 +31,20 @@ func (r *reporter) remedy(publisher, code string) string {
 		return "No API server vouches for this exporter: see the Event AttestationFailed."
 	case before == "":
 		return fmt.Sprintf("The API servers sign with %s, which the publisher does not trust: either the cluster is not enrolled there with this issuer, "+
-			"publisher name and service account, or somebody rotated without announcing. If it was you: `kube-iam-assume operate enroll`. If not: treat it as an incident.", now)
+			"publisher name and service account, or somebody rotated without announcing. If it was you: `kube-iam-assume operate enroll`. If not: treat it as an incident.%s", now, r.external())
 	}
 	return fmt.Sprintf("The publisher trusts keys that vouched before (last accepted: %s); the API servers sign with %s. Somebody rotated without announcing. "+
 		"If it was you: `kube-iam-assume operate enroll` with the new key. If not: treat it as an incident.", before, now)
+}
+
+// external is one cause more where an external signer names the keys: enrolled without saying so, they are known by other IDs.
+func (r *reporter) external() string {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if !slices.ContainsFunc(r.keys, func(key jwks.Key) bool { return !key.HasDerivedID() }) {
+		return ""
+	}
+	return " An external signer names this cluster's keys: its enrollment needs keyIDs: external, and bootstrapKeys with the signer's IDs."
 }
 
 // remedies are what to do about a publisher's refusal, by its code.
@@ -55,9 +68,10 @@ var remedies = map[string]string{
 	"malformed-key":   "A key is not in the form of Kubernetes: see the API servers' --service-account-key-file flags.",
 	"duplicate-key":   "Two API servers have one key ID for different keys: correct the external signer.",
 	"key-id":          "The cluster has an external signer: set keyIDs: external in its enrollment.",
-	"key-conflict":    "A key ID that is published stands for another key now: correct the external signer, or treat it as an incident.",
-	"owned":           "Another cluster of this issuer has the same key. If the cluster was cloned, give it a key of its own; if not, treat it as an incident.",
-	"removed":         "The cluster was removed at the publisher. Uninstall this exporter, or re-enroll the cluster with a higher generation.",
-	"generation":      "An older deploy of the publisher's settings was rolled out: deploy the newer one again.",
-	"private-key":     "INCIDENT: a private key was in the snapshot. Rotate the cluster's signing key now.",
+	"key-conflict": "A key ID and a key were seen in another pair before. If the key was announced by another ID than the external signer's: announce it again by that. " +
+		"If not: correct the external signer, or treat it as an incident.",
+	"owned":       "Another cluster of this issuer has the same key. If the cluster was cloned, give it a key of its own; if not, treat it as an incident.",
+	"removed":     "The cluster was removed at the publisher. Uninstall this exporter, or re-enroll the cluster with a higher generation.",
+	"generation":  "An older deploy of the publisher's settings was rolled out: deploy the newer one again.",
+	"private-key": "INCIDENT: a private key was in the snapshot. Rotate the cluster's signing key now.",
 }

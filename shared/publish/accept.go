@@ -3,6 +3,8 @@ package publish
 import (
 	"context"
 	"errors"
+	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -43,7 +45,7 @@ func (p *Publisher) Accept(ctx context.Context, envelope []byte) (Receipt, error
 	}
 	p.findingEvents(ctx, iss, out.Findings)
 	p.event(ctx, snapshotAccepted, "issuer", iss.url, "cluster", opened.Cluster, "seq", opened.Seq, "status", status,
-		"trust", trustOf(out.Belief), "listed", opened.APIServers.Listed, "read", opened.APIServers.Read, "exporter", opened.Exporter)
+		"trust", trustByID(out.Belief, out.State, opened.Cluster), "listed", opened.APIServers.Listed, "read", opened.APIServers.Read, "exporter", opened.Exporter)
 	return Receipt{Status: status, Seq: out.Seq, Publication: out.State.Publication}, nil
 }
 
@@ -81,9 +83,25 @@ func (p *Publisher) reject(ctx context.Context, opened snapshot.Opened, refusal 
 	return refusal
 }
 
+// trustOf is kept in the log: keys by their SPKI, which is what they are.
 func trustOf(b snapshot.Belief) string {
 	if b.How == "" {
 		return ""
 	}
 	return b.How + " by " + strings.Join(b.VouchedBy, ", ")
+}
+
+// trustByID is told to people. Keys of an external signer have names that their SPKI does not tell.
+func trustByID(b snapshot.Belief, state rotation.State, cluster string) string {
+	c, _ := state.Cluster(cluster)
+	named := slices.Clone(b.VouchedBy)
+	for i, spki := range named {
+		for _, key := range c.Keys {
+			if key.JWK.SPKI() == spki && !key.JWK.HasDerivedID() {
+				named[i] = fmt.Sprintf("%s (SPKI %s)", key.JWK.ID(), spki)
+			}
+		}
+	}
+	b.VouchedBy = named
+	return trustOf(b)
 }

@@ -15,7 +15,7 @@ import (
 
 var (
 	// ErrRetry means that the outcome is unknown or that others were faster: the same call may succeed later.
-	ErrRetry = errors.New("try again")
+	ErrRetry = errors.New("not finished, and safe to repeat")
 
 	// ErrStateLost means that the state is missing, unreadable, or older than what it published. Nothing is published or withdrawn
 	// until a person has run `kube-iam-assume operate recover`.

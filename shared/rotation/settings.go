@@ -75,6 +75,9 @@ func (d *draft) enroll(c *Cluster, m Member, keys jwks.Set, event, word string) 
 	c.Enrolled, c.Removed = d.now, false
 	c.Seq, c.IssuedAt, c.Digest, c.Received, c.Additive = 0, time.Time{}, "", time.Time{}, time.Time{}
 	c.Remembered, c.Applied = nil, nil
+	for _, key := range keys {
+		d.correctID(c, m, key)
+	}
 	for i := range c.Keys {
 		if key := &c.Keys[i]; key.Status != Retiring && !slices.ContainsFunc(keys, key.JWK.Equal) {
 			d.retire(c, key, d.now)
@@ -85,6 +88,25 @@ func (d *draft) enroll(c *Cluster, m Member, keys jwks.Set, event, word string) 
 			d.find(EnrollmentIgnored, c, key.ID(), "bootstrap key: %v", err)
 		}
 	}
+}
+
+// correctID gives a key the ID by which the operator knows it, if no snapshot has listed it by another: then the first one was a mistake,
+// such as the ID that Kubernetes derives where an external signer has its own, and the cluster's snapshots would be refused for ever.
+func (d *draft) correctID(c *Cluster, m Member, jwk jwks.Key) {
+	i := slices.IndexFunc(c.Keys, func(k Key) bool { return k.JWK.SPKI() == jwk.SPKI() })
+	if i < 0 || !c.Keys[i].Listed.IsZero() || c.Keys[i].JWK.ID() == jwk.ID() {
+		return
+	}
+	before, key := slices.Clone(c.Keys), c.Keys[i]
+	c.Keys = slices.Delete(c.Keys, i, i+1)
+	if c.revoked(jwk) || d.admissible(c, jwk, m.ExternalIDs) != nil { // whoever asked says why
+		c.Keys = before
+		return
+	}
+	mistaken := key.JWK.ID()
+	key.JWK = jwk
+	c.addKey(key)
+	d.change(KeyAdded, c, jwk.ID(), "known as %q before, by which no API server has listed it", mistaken)
 }
 
 func (d *draft) bootstrap(c *Cluster, m Member, jwk jwks.Key, word string) error {
@@ -107,6 +129,7 @@ func (d *draft) announce(c *Cluster, m Member, jwk jwks.Key) error {
 	if c.revoked(jwk) {
 		return fmt.Errorf("%w: %q; lift it first", ErrRevoked, jwk.ID())
 	}
+	d.correctID(c, m, jwk)
 	if err := d.admissible(c, jwk, m.ExternalIDs); err != nil {
 		return err
 	}
