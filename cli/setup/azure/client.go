@@ -11,17 +11,29 @@ import (
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore/arm"
 	armruntime "github.com/Azure/azure-sdk-for-go/sdk/azcore/arm/runtime"
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore/cloud"
+	"github.com/Azure/azure-sdk-for-go/sdk/azcore/policy"
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore/runtime"
 	"github.com/Azure/azure-sdk-for-go/sdk/azidentity"
-
-	"github.com/kube-iam-assume/kube-iam-assume/cli/trust"
 )
 
-// apiVersion is of Microsoft.ManagedIdentity.
-const apiVersion = "2024-11-30"
+// Graph is the name of Microsoft Graph among a cloud's services, which package cloud does not have.
+const Graph cloud.ServiceName = "microsoftGraph"
 
 // Clouds by the names that --cloud takes.
-var clouds = map[string]cloud.Configuration{"public": cloud.AzurePublic, "government": cloud.AzureGovernment, "china": cloud.AzureChina}
+var clouds = map[string]cloud.Configuration{
+	"public":     with(cloud.AzurePublic, "https://graph.microsoft.com"),
+	"government": with(cloud.AzureGovernment, "https://graph.microsoft.us"),
+	"china":      with(cloud.AzureChina, "https://microsoftgraph.chinacloudapi.cn"),
+}
+
+// with adds Microsoft Graph, at its endpoint in each national cloud (learn.microsoft.com/graph/deployments).
+func with(c cloud.Configuration, graph string) cloud.Configuration {
+	services := map[cloud.ServiceName]cloud.ServiceConfiguration{Graph: {Endpoint: graph, Audience: graph}}
+	for name, service := range c.Services {
+		services[name] = service
+	}
+	return cloud.Configuration{ActiveDirectoryAuthorityHost: c.ActiveDirectoryAuthorityHost, Services: services}
+}
 
 // A Client is another way to Azure than the environment's, for tests.
 type Client struct {
@@ -29,47 +41,50 @@ type Client struct {
 	Options    azcore.ClientOptions
 }
 
-// manager speaks the resource manager's API for one identity.
-type manager struct {
-	endpoint, identity string
-	pipeline           runtime.Pipeline
+// caller speaks one of Azure's APIs.
+type caller struct {
+	endpoint string
+	pipeline runtime.Pipeline
 }
 
-func connect(client *Client, cloudName, identity string) (*manager, error) {
+func login(client *Client, cloudName string) (*Client, error) {
 	if client == nil {
-		client = &Client{Options: azcore.ClientOptions{Cloud: clouds[cloudName]}}
-		login, err := azidentity.NewDefaultAzureCredential(&azidentity.DefaultAzureCredentialOptions{ClientOptions: client.Options})
+		options := azcore.ClientOptions{Cloud: clouds[cloudName]}
+		found, err := azidentity.NewDefaultAzureCredential(&azidentity.DefaultAzureCredentialOptions{ClientOptions: options})
 		if err != nil {
 			return nil, fmt.Errorf("no login for Azure: %w: az login", err)
 		}
-		client.Credential = login
+		client = &Client{found, options}
 	}
-	options := client.Options
-	// Entra takes one write at a time for an identity, and answers another with 409.
-	options.Retry.StatusCodes = []int{
+	own := *client
+	// Entra takes one write at a time for an identity, and answers another with 409. 429 says in Retry-After how long to wait.
+	own.Options.Retry.StatusCodes = []int{
 		http.StatusRequestTimeout, http.StatusConflict, http.StatusTooManyRequests, http.StatusInternalServerError,
 		http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout,
 	}
-	pipeline, err := armruntime.NewPipeline("kube-iam-assume", "v1", client.Credential, runtime.PipelineOptions{}, &arm.ClientOptions{ClientOptions: options, DisableRPRegistration: true})
-	if err != nil {
-		return nil, err
-	}
-	return &manager{endpoint: options.Cloud.Services[cloud.ResourceManager].Endpoint, identity: identity, pipeline: pipeline}, nil
+	return &own, nil
 }
 
-// credential is a federated credential as the resource manager has it.
-type credential struct {
-	Name       string     `json:"name,omitempty"`
-	Properties properties `json:"properties"`
+// resourceManager is the way to Azure's resource manager.
+func (c *Client) resourceManager() (caller, error) {
+	pipeline, err := armruntime.NewPipeline("kube-iam-assume", "v1", c.Credential, runtime.PipelineOptions{}, &arm.ClientOptions{ClientOptions: c.Options, DisableRPRegistration: true})
+	return caller{c.Options.Cloud.Services[cloud.ResourceManager].Endpoint, pipeline}, err
 }
 
-type properties struct {
-	Issuer    string   `json:"issuer"`
-	Subject   string   `json:"subject"`
-	Audiences []string `json:"audiences"`
+// graph is the way to Microsoft Graph.
+func (c *Client) graph() caller {
+	service := c.Options.Cloud.Services[Graph]
+	return caller{service.Endpoint, runtime.NewPipeline("kube-iam-assume", "v1", runtime.PipelineOptions{
+		PerRetry: []policy.Policy{runtime.NewBearerTokenPolicy(c.Credential, []string{service.Audience + "/.default"}, nil)},
+	}, &c.Options)}
 }
 
-func (m *manager) call(ctx context.Context, method, target string, body, into any, good ...int) error {
+// call makes one request. The path has its query with it.
+func (c caller) call(ctx context.Context, method, path string, body, into any, good ...int) error {
+	return c.callURL(ctx, method, runtime.JoinPaths(c.endpoint, path), body, into, good...)
+}
+
+func (c caller) callURL(ctx context.Context, method, target string, body, into any, good ...int) error {
 	request, err := runtime.NewRequest(ctx, method, target)
 	if err != nil {
 		return err
@@ -80,7 +95,7 @@ func (m *manager) call(ctx context.Context, method, target string, body, into an
 			return err
 		}
 	}
-	response, err := m.pipeline.Do(request)
+	response, err := c.pipeline.Do(request)
 	if err != nil {
 		return err
 	}
@@ -94,44 +109,26 @@ func (m *manager) call(ctx context.Context, method, target string, body, into an
 	return runtime.UnmarshalAsJSON(response, into)
 }
 
-func (m *manager) url(name string) string {
-	path := m.identity
-	if name != "" {
-		path += "/federatedIdentityCredentials/" + name
-	}
-	return runtime.JoinPaths(m.endpoint, path) + "?api-version=" + apiVersion
-}
+// maxPages is far more than 20 credentials need.
+const maxPages = 50
 
-// get sees whether the identity is there.
-func (m *manager) get(ctx context.Context) error {
-	return m.call(ctx, http.MethodGet, m.url(""), nil, nil, http.StatusOK)
-}
-
-// list reads every page. Only this endpoint's next pages are followed: the login goes along.
-func (m *manager) list(ctx context.Context) ([]credential, error) {
-	var all []credential
-	next := runtime.JoinPaths(m.endpoint, m.identity+"/federatedIdentityCredentials") + "?api-version=" + apiVersion
-	for next != "" {
-		var page struct {
-			Value    []credential `json:"value"`
-			NextLink string       `json:"nextLink"`
+// pages reads every page of a list. Only this endpoint's next pages are followed: the login goes along.
+func pages[T any](ctx context.Context, c caller, path string, next func(T) string) ([]T, error) {
+	var all []T
+	target := runtime.JoinPaths(c.endpoint, path)
+	for target != "" {
+		if len(all) == maxPages {
+			return nil, fmt.Errorf("the list has more than %d pages", maxPages)
 		}
-		if err := m.call(ctx, http.MethodGet, next, nil, &page, http.StatusOK); err != nil {
+		var page T
+		if err := c.callURL(ctx, http.MethodGet, target, nil, &page, http.StatusOK); err != nil {
 			return nil, err
 		}
-		all = append(all, page.Value...)
-		next = page.NextLink
-		if u, err := url.Parse(next); next != "" && (err != nil || !strings.HasPrefix(next, strings.TrimSuffix(m.endpoint, "/")+"/") || u.User != nil) {
-			return nil, fmt.Errorf("the list goes on at %q, which is not Azure's resource manager", next)
+		all = append(all, page)
+		target = next(page)
+		if u, err := url.Parse(target); target != "" && (err != nil || !strings.HasPrefix(target, strings.TrimSuffix(c.endpoint, "/")+"/") || u.User != nil) {
+			return nil, fmt.Errorf("the list goes on at %q, which is not %s", target, c.endpoint)
 		}
 	}
 	return all, nil
-}
-
-func (m *manager) put(ctx context.Context, name string, c trust.AzureCredential) error {
-	return m.call(ctx, http.MethodPut, m.url(name), credential{Properties: properties{c.Issuer, c.Subject, c.Audiences}}, nil, http.StatusOK, http.StatusCreated)
-}
-
-func (m *manager) delete(ctx context.Context, name string) error {
-	return m.call(ctx, http.MethodDelete, m.url(name), nil, nil, http.StatusOK, http.StatusNoContent)
 }

@@ -36,6 +36,7 @@ type Change struct {
 	What   string `json:"what"`
 	Detail string `json:"detail,omitempty"`
 	Done   bool   `json:"done"`
+	Result string `json:"result,omitempty"` // what came of it that the person should know; Apply sets it
 
 	Apply func(context.Context) error `json:"-"`
 }
@@ -153,6 +154,9 @@ func (p *Plan) apply(ctx context.Context, out io.Writer, people bool) error {
 		change.Done = true
 		if people {
 			fmt.Fprintf(out, "Done: %s %s.\n", change.Do, change.What)
+			if change.Result != "" {
+				fmt.Fprintf(out, "  %s\n", change.Result)
+			}
 		}
 	}
 	return nil
