@@ -8,10 +8,12 @@ import (
 // Status is what came of a check.
 type Status string
 
-// A check that is Skipped says why: what it needs is broken, or was not given.
+// A check that is Skipped says why: what it needs is broken, or was not given. One that is Unknown was asked for and not answered: it says which right
+// is missing.
 const (
 	OK      Status = "ok"
 	Warn    Status = "warn"
+	Unknown Status = "unknown"
 	Broken  Status = "broken"
 	Skipped Status = "skipped"
 )
@@ -97,6 +99,10 @@ func chain() []link {
 		{"published keys", jwksChecks()},
 		{"mirrors", mirrorChecks()},
 		{"exchange", exchangeChecks()},
+		{"AWS", awsChecks()},
+		{"Google Cloud", gcpChecks()},
+		{"Microsoft Entra", azureChecks()},
+		{"Vault", vaultChecks()},
 	}
 }
 
@@ -124,6 +130,8 @@ func blocked(c check, done map[string]Status) (finding, bool) {
 			return skip("it depends on %s, which is broken", need), true
 		case Skipped:
 			return skip("it depends on %s, which was skipped", need), true
+		case Unknown:
+			return skip("it depends on %s, which is unknown", need), true
 		case OK, Warn:
 		default:
 			panic("doctor: check " + c.id + " needs " + need + ", which does not come before it")
@@ -134,7 +142,7 @@ func blocked(c check, done map[string]Status) (finding, bool) {
 
 func result(link string, c check, f finding) Result {
 	r := Result{ID: c.id, Link: link, Question: c.question, Status: f.status, Detail: f.detail}
-	if f.status == Warn || f.status == Broken {
+	if f.status == Warn || f.status == Unknown || f.status == Broken {
 		if r.Remedy = f.remedy; r.Remedy == "" {
 			r.Remedy = c.remedy
 		}

@@ -22,12 +22,17 @@ import (
 
 	"github.com/kube-iam-assume/kube-iam-assume/cli/apiserver"
 	"github.com/kube-iam-assume/kube-iam-assume/cli/command"
+	"github.com/kube-iam-assume/kube-iam-assume/cli/registration"
 	"github.com/kube-iam-assume/kube-iam-assume/cli/stranger"
 	"github.com/kube-iam-assume/kube-iam-assume/shared/enrollment"
 )
 
-// ErrBroken means that a link of the chain is broken.
-var ErrBroken = errors.New("a link of the chain is broken; the report above names the first")
+var (
+	// ErrBroken means that a link of the chain is broken.
+	ErrBroken = errors.New("a link of the chain is broken; the report above names the first")
+	// ErrUnknown means that nothing is known to be broken, but that a cloud which was named did not answer.
+	ErrUnknown = errors.New("what was asked for could not all be seen; the report above names the rights that are missing")
+)
 
 // File is one that was read.
 type File struct {
@@ -55,11 +60,11 @@ type Options struct {
 	PublisherErr     error  // why the settings that were given are no Publisher
 	Data             string // a standalone publisher's directory
 
-	Stranger      stranger.Client
-	Resolve       func(ctx context.Context, host string) ([]string, error)
-	Proxied       bool // a proxy is between this machine and the issuer
-	Registrations []Registration
-	Now           func() time.Time
+	Stranger stranger.Client
+	Resolve  func(ctx context.Context, host string) ([]string, error)
+	Proxied  bool // a proxy is between this machine and the issuer
+	Clouds   []registration.Reader
+	Now      func() time.Time
 }
 
 // Consumers are the names that --for takes.
@@ -77,6 +82,7 @@ type flags struct {
 	explain                             string
 	all                                 bool
 	output                              command.Output
+	clouds                              cloudFlags
 	Options
 }
 
@@ -87,11 +93,14 @@ func Command() *cobra.Command {
 		Use:   "doctor",
 		Short: "Walk the whole chain and name the first broken link, with its remedy",
 		Long: `doctor looks at every link between a pod's token and a cloud that accepts it: the API servers' flags and keys, one by one; the exporter;
-the publisher; the documents at the issuer's URL, as a stranger sees them; mirrors; and a real token, verified like a cloud. What it needs
-and does not have it skips and says so. It changes nothing, and shows no token.
+the publisher; the documents at the issuer's URL, as a stranger sees them; mirrors; a real token, verified like a cloud; and what each cloud
+that you name knows of the issuer and of --service-account. What it needs and does not have it skips and says so. It changes nothing, and shows no token.
 
-Exit code 0: nothing is broken (there may be warnings); 1: a link is broken; 2: wrong call.`,
-		Example: `  kube-iam-assume doctor --service-account prod/payments --audience sts.amazonaws.com --for aws
+The clouds' flags are those of setup, with the cloud's name before them, and so are the credentials. What they may not read is "unknown", with the right that
+is missing.
+
+Exit code 0: nothing is broken (there may be warnings); 1: a link is broken, or unknown; 2: wrong call.`,
+		Example: `  kube-iam-assume doctor --service-account prod/payments --aws --for aws
   kube-iam-assume doctor --exporter-settings exporter.yaml --publisher-settings publisher.yaml
   kubectl port-forward -n kube-iam-assume deploy/cluster-exporter 8080 & kube-iam-assume doctor --exporter-url http://127.0.0.1:8080
   kube-iam-assume doctor --issuer https://oidc.example.com/prod -o json   # without a kubeconfig: the documents alone
@@ -122,6 +131,7 @@ func (f *flags) add(c *cobra.Command) {
 	s.StringSliceVar(&f.Audiences, "audience", nil, "`audience` of that token, such as sts.amazonaws.com, as often as needed")
 	s.StringVar(&f.explain, "explain", "", "only tell what the check `ID` does, and the remedy")
 	s.BoolVar(&f.all, "all", false, "show also what was skipped")
+	f.clouds.add(c)
 	f.output.Flag(c)
 }
 
@@ -140,8 +150,11 @@ func (f *flags) run(c *cobra.Command) error {
 	if err := f.output.Print(out, report, func(w io.Writer) error { return report.Print(w, command.Colours(out), f.all) }); err != nil {
 		return err
 	}
-	if !report.Healthy {
+	switch {
+	case report.First != "":
 		return ErrBroken
+	case !report.Healthy:
+		return ErrUnknown
 	}
 	return nil
 }
@@ -177,7 +190,13 @@ func (f *flags) prepare() error {
 	} else if f.Data != "" {
 		return errors.New("--data: give the settings of that publisher too, with --publisher-settings")
 	}
-	var err error
+	clouds, audiences, err := f.clouds.readers()
+	if err != nil {
+		return err
+	}
+	if f.Clouds = clouds; len(f.Audiences) == 0 {
+		f.Audiences = audiences
+	}
 	if f.Stranger, err = stranger.New(f.caBundle, nil); err != nil {
 		return err
 	}

@@ -13,6 +13,7 @@ import (
 
 	"github.com/kube-iam-assume/kube-iam-assume/cli/apiserver"
 	"github.com/kube-iam-assume/kube-iam-assume/cli/command"
+	"github.com/kube-iam-assume/kube-iam-assume/cli/registration"
 	"github.com/kube-iam-assume/kube-iam-assume/shared/enrollment"
 	"github.com/kube-iam-assume/kube-iam-assume/shared/jwks"
 	"github.com/kube-iam-assume/kube-iam-assume/shared/rotation"
@@ -62,7 +63,7 @@ type evidence struct {
 	mirrors    []mirror
 	exchange   []exchange
 
-	registrations map[string]registered
+	clouds []registration.Finding
 }
 
 // right is whether an account may do something.
@@ -90,6 +91,7 @@ func gather(ctx context.Context, o Options) *evidence {
 	e.gatherWeb(ctx)
 	e.gatherMirrors(ctx)
 	e.gatherExchange(ctx)
+	e.gatherClouds(ctx)
 	return e
 }
 

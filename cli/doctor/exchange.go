@@ -35,27 +35,7 @@ func exchangeChecks() []check {
 		how:    fmt.Sprintf("google.subject takes %d bytes; Kubernetes allows names that are longer.", googleSubject),
 		remedy: "Map another claim to google.subject, such as the service account's uid, or shorten its name.",
 		look:   exchangeSubject,
-	}, {
-		id: "exchange.registrations", question: "Are the clouds set up for it?", needs: []string{"issuer.known"},
-		how:    "Asks each cloud's registration for its identity provider and trust.",
-		remedy: "`kube-iam-assume setup` of that cloud shows and repairs the difference.",
-		look:   exchangeRegistrations,
 	}}
-}
-
-// Registration is an issuer's identity provider, and the trust in it, at one cloud. An implementation only reads.
-type Registration interface {
-	// Name is the cloud's, as people say it.
-	Name() string
-
-	// Examine says what is wrong with the registration of an issuer for a subject and its audiences, one sentence each with its remedy. The
-	// error is for what could not be asked.
-	Examine(ctx context.Context, issuer, subject string, audiences []string) (problems []string, err error)
-}
-
-type registered struct {
-	problems []string
-	err      error
 }
 
 // workload is whose token is tried, namespace/name.
@@ -74,11 +54,6 @@ func (e *evidence) audiences() []string {
 }
 
 func (e *evidence) gatherExchange(ctx context.Context) {
-	e.registrations = map[string]registered{}
-	for _, r := range e.options.Registrations {
-		problems, err := r.Examine(ctx, e.issuer, snapshot.Subject(e.workload()), e.audiences())
-		e.registrations[r.Name()] = registered{problems, err}
-	}
 	if e.jwks.status != http.StatusOK {
 		return
 	}
@@ -133,22 +108,4 @@ func exchangeSubject(e *evidence) finding {
 		return softly(f)
 	}
 	return f
-}
-
-func exchangeRegistrations(e *evidence) finding {
-	var all, good []string
-	for _, r := range e.options.Registrations {
-		problems, err := e.registrations[r.Name()].problems, e.registrations[r.Name()].err
-		for _, p := range problems {
-			all = append(all, r.Name()+": "+p)
-		}
-		if err != nil {
-			all = append(all, fmt.Sprintf("%s: %v", r.Name(), err))
-		}
-		good = append(good, r.Name())
-	}
-	if len(good) == 0 {
-		return skip("no cloud was looked at: run `kube-iam-assume setup CLOUD --dry-run`, which shows what differs")
-	}
-	return unless(all, "%s", strings.Join(good, ", "))
 }

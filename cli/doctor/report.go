@@ -9,20 +9,21 @@ import (
 // Report is the whole chain.
 type Report struct {
 	Issuer  string         `json:"issuer"`
-	Healthy bool           `json:"healthy"`         // nothing is broken
+	Healthy bool           `json:"healthy"`         // nothing is broken, and nothing that was asked for is unknown
 	First   string         `json:"first,omitempty"` // ID of the first broken check: repair this first
 	Counts  map[Status]int `json:"counts"`
 	Checks  []Result       `json:"checks"`
 }
 
 func newReport(issuer string, results []Result) Report {
-	r := Report{Issuer: issuer, Healthy: true, Counts: map[Status]int{OK: 0, Warn: 0, Broken: 0, Skipped: 0}, Checks: results}
+	r := Report{Issuer: issuer, Healthy: true, Counts: map[Status]int{OK: 0, Warn: 0, Unknown: 0, Broken: 0, Skipped: 0}, Checks: results}
 	for _, c := range results {
 		r.Counts[c.Status]++
-		if c.Status == Broken && r.Healthy {
-			r.Healthy, r.First = false, c.ID
+		if c.Status == Broken && r.First == "" {
+			r.First = c.ID
 		}
 	}
+	r.Healthy = r.Counts[Broken]+r.Counts[Unknown] == 0
 	return r
 }
 
@@ -36,7 +37,7 @@ func (r Report) Check(id string) (Result, bool) {
 	return Result{}, false
 }
 
-var colours = map[Status]string{OK: "\x1b[32m", Warn: "\x1b[33m", Broken: "\x1b[31m", Skipped: "\x1b[2m"}
+var colours = map[Status]string{OK: "\x1b[32m", Warn: "\x1b[33m", Unknown: "\x1b[35m", Broken: "\x1b[31m", Skipped: "\x1b[2m"}
 
 // Print is for people: a link of the chain at a time, remedies below what needs one, and at the end what to repair first. all tells also
 // what is well.
@@ -49,19 +50,19 @@ func (r Report) Print(out io.Writer, coloured, all bool) error {
 	}
 	link := ""
 	for _, c := range r.Checks {
+		if c.Status == Skipped && !all {
+			continue
+		}
 		if c.Link != link {
 			link = c.Link
 			fmt.Fprintf(out, "%s\n", link)
-		}
-		if c.Status == Skipped && !all {
-			continue
 		}
 		fmt.Fprintf(out, "  %s %-26s %s\n", paint(c.Status, fmt.Sprintf("%-7s", c.Status)), c.ID, printable(c.Detail))
 		if c.Remedy != "" {
 			fmt.Fprintf(out, "  %7s %-26s → %s\n", "", "", c.Remedy)
 		}
 	}
-	fmt.Fprintf(out, "\n%d ok, %d warnings, %d broken, %d skipped\n", r.Counts[OK], r.Counts[Warn], r.Counts[Broken], r.Counts[Skipped])
+	fmt.Fprintf(out, "\n%d ok, %d warnings, %d unknown, %d broken, %d skipped\n", r.Counts[OK], r.Counts[Warn], r.Counts[Unknown], r.Counts[Broken], r.Counts[Skipped])
 	if first, found := r.Check(r.First); found {
 		fmt.Fprintf(out, "\n%s %s: %s\n%s\n%s\n", paint(Broken, "First broken link:"), first.ID, first.Question, printable(first.Detail), first.Remedy)
 	}
