@@ -135,7 +135,7 @@ func TestDeployWaits(t *testing.T) {
 	}
 }
 
-// A cluster that has reported can't just vanish; one that is removed can.
+// A cluster that has reported can't just vanish; one that is removed can, once its keys are gone.
 func TestVanishedCluster(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)
@@ -151,6 +151,15 @@ func TestVanishedCluster(t *testing.T) {
 	removed.Removed = true
 	r.deployed(removed, test)
 	r.succeeds(r.resource("Update", "prod", "test"))
+	r.deployed(test)
+	r.untouched("keys were left", func() {
+		r.fails(r.resource("Update", "test"), "take it out after the retention")
+	})
+	r.deployed(removed, test)
+	for range 49 {
+		r.now = r.now.Add(time.Hour)
+		r.succeeds(r.resource("Update", "prod", "test"))
+	}
 	r.deployed(test)
 	r.succeeds(r.resource("Update", "test"))
 }

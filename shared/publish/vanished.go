@@ -11,7 +11,7 @@ import (
 	"github.com/kube-iam-assume/kube-iam-assume/shared/rotation"
 )
 
-// Vanished names the clusters that have reported at some time, were not removed, and are not in the settings: their keys would stay
+// Vanished names the clusters that have reported at some time, have keys left, and are not in the settings: their keys would stay
 // published with nobody to answer for them. It looks at the issuers of the settings and at those given, which settings before these
 // may have had. A cluster that never reported may vanish: the deploy that added it was rolled back.
 func (p *Publisher) Vanished(ctx context.Context, issuerURLs ...string) ([]string, error) {
@@ -25,8 +25,8 @@ func (p *Publisher) Vanished(ctx context.Context, issuerURLs ...string) ([]strin
 	})
 }
 
-// Moved names the clusters that have reported to one of the given issuers, which settings before these may have had, were not removed, and
-// have another issuer in the settings: whoever trusts the one that they have now would refuse their tokens.
+// Moved names the clusters that have reported to one of the given issuers, which settings before these may have had, have keys left, and have
+// another issuer in the settings: whoever trusts the one that they have now would refuse their tokens.
 func (p *Publisher) Moved(ctx context.Context, issuerURLs ...string) ([]string, error) {
 	return p.reportedTo(ctx, issuerURLs, func(url, cluster string) bool {
 		now, err := p.byCluster(cluster)
@@ -34,7 +34,7 @@ func (p *Publisher) Moved(ctx context.Context, issuerURLs ...string) ([]string, 
 	})
 }
 
-// reportedTo names those clusters of issuers that have reported, were not removed, and are what is asked for.
+// reportedTo names those clusters of issuers that have reported, are not removed to the last key, and are what is asked for.
 func (p *Publisher) reportedTo(ctx context.Context, urls []string, asked func(url, cluster string) bool) ([]string, error) {
 	var found []string
 	for _, url := range slices.Compact(slices.Sorted(slices.Values(urls))) {
@@ -43,7 +43,7 @@ func (p *Publisher) reportedTo(ctx context.Context, urls []string, asked func(ur
 			return nil, err
 		}
 		for _, c := range state.Clusters {
-			if !c.Removed && reported(c) && asked(url, c.ID) {
+			if !c.Done() && reported(c) && asked(url, c.ID) {
 				found = append(found, c.ID)
 			}
 		}

@@ -471,3 +471,22 @@ func TestKeyIDsAreCorrectedByTheOperatorAlone(t *testing.T) {
 	}
 	w.want(a1, b1)
 }
+
+// The file of a removed cluster may be taken away once its keys are gone, not sooner.
+func TestFileOfARemovedCluster(t *testing.T) {
+	w := newWorld(t, a)
+	w.policy.Members[0].Removed = true
+	w.reconcile()
+	w.policy.Members = nil
+	if d := w.reconcile(); events(d.Findings) != rotation.ClusterMissing {
+		t.Fatalf("%+v", d.Findings)
+	}
+	for range 49 {
+		w.now = w.now.Add(time.Hour)
+		w.reconcile()
+	}
+	w.want()
+	if d := w.reconcile(); len(d.Findings) > 0 {
+		t.Fatalf("%+v", d.Findings)
+	}
+}

@@ -35,7 +35,7 @@ func (d *draft) applySettings() {
 	}
 	for i := range d.Clusters {
 		c := &d.Clusters[i]
-		if _, ok := d.policy.Member(c.ID); !ok {
+		if _, ok := d.policy.Member(c.ID); !ok && !c.Done() {
 			d.find(ClusterMissing, c, "", "not in the settings; its keys stay published. Put it back, with removed: true to retire it")
 		}
 	}

@@ -130,6 +130,9 @@ func (s State) Cluster(id string) (Cluster, bool) {
 	return Cluster{}, false
 }
 
+// Done reports whether nothing is left of a cluster but that it was here: it may leave the settings.
+func (c Cluster) Done() bool { return c.Removed && len(c.Keys) == 0 }
+
 func (s *State) cluster(id string) *Cluster {
 	i, _ := slices.BinarySearchFunc(s.Clusters, id, func(c Cluster, id string) int { return cmp.Compare(c.ID, id) })
 	if i == len(s.Clusters) || s.Clusters[i].ID != id {
