@@ -102,7 +102,7 @@ is missing.
 Exit code 0: nothing is broken (there may be warnings); 1: a link is broken, or unknown; 2: wrong call.`,
 		Example: `  kube-iam-assume doctor --service-account prod/payments --aws --for aws
   kube-iam-assume doctor --exporter-settings exporter.yaml --publisher-settings publisher.yaml
-  kubectl port-forward -n kube-iam-assume deploy/cluster-exporter 8080 & kube-iam-assume doctor --exporter-url http://127.0.0.1:8080
+  kubectl port-forward -n kube-iam-assume deploy/cluster-exporter 8080 & kube-iam-assume doctor --exporter-url http://127.0.0.1:8080   # who may not get pods/proxy
   kube-iam-assume doctor --issuer https://oidc.example.com/prod -o json   # without a kubeconfig: the documents alone
   kube-iam-assume doctor --explain jwks.signing`,
 		Args: command.Exactly(0, "no arguments"),
@@ -123,7 +123,7 @@ func (f *flags) add(c *cobra.Command) {
 	s.StringSliceVar(&f.For, "for", nil, "`consumers` whose limits must be kept: "+strings.Join(Consumers(), ", ")+"; default: warn for all")
 	s.StringVar(&f.Account, "exporter-service-account", "", "the exporter's service account, `namespace/name`; default: of its settings, or kube-iam-assume/cluster-exporter")
 	s.StringVar(&f.exporterSettings, "exporter-settings", "", "the exporter's settings `file`")
-	s.StringVar(&f.ExporterURL, "exporter-url", "", "`URL` of the exporter's metrics port")
+	s.StringVar(&f.ExporterURL, "exporter-url", "", "`URL` of the exporter's metrics port; default: its pods, through the API server")
 	s.StringVar(&f.publisherSettings, "publisher-settings", "", "a publisher's settings `file`")
 	s.StringVar(&f.Data, "data", "", "`directory` of a standalone publisher")
 	s.DurationVar(&f.Retention, "retention", 0, "how `long` the publisher keeps a key that left; default: of its settings, or 48h")

@@ -1,8 +1,9 @@
 package doctor
 
 import (
-	"context"
+	"errors"
 	"fmt"
+	"maps"
 	"net/http"
 	"slices"
 	"strings"
@@ -24,12 +25,12 @@ func exporterChecks() []check {
 		look:   exporterIssuer,
 	}, {
 		id: "exporter.ready", question: "Is the exporter ready?",
-		how:    "GET /readyz at --exporter-url, for example through `kubectl port-forward`.",
+		how:    "GET /readyz of every pod that runs as the exporter's account, through the API server; or at --exporter-url.",
 		remedy: "Look at the exporter's log and Events: `kubectl events -n kube-iam-assume`.",
 		look:   exporterReady,
 	}, {
 		id: "exporter.metrics", question: "Can the exporter's metrics be read?", needs: []string{"exporter.ready"},
-		how:    "GET /metrics at --exporter-url.",
+		how:    "GET /metrics of the same.",
 		remedy: "Is --exporter-url the exporter's metrics address? The chart's port is named metrics.",
 		look:   exporterMetrics,
 	}, {
@@ -50,14 +51,20 @@ func exporterChecks() []check {
 	}}
 }
 
+// acceptedOfLate takes the word of whichever replica delivered last: they are witnesses of each other.
 func acceptedOfLate(e *evidence) finding {
-	var complaints, good []string
+	last := map[string]time.Time{}
 	for _, s := range e.metrics.named("last_accepted_timestamp_seconds") {
-		age := e.options.Now().Sub(seconds(s.value)).Round(time.Second)
-		if age > rotation.StaleAfter {
-			complaints = append(complaints, fmt.Sprintf("%s: %s ago", s.labels["publisher"], age))
+		if at, publisher := seconds(s.value), s.labels["publisher"]; at.After(last[publisher]) {
+			last[publisher] = at
 		}
-		good = append(good, s.labels["publisher"])
+	}
+	var complaints []string
+	good := slices.Sorted(maps.Keys(last))
+	for _, publisher := range good {
+		if age := e.options.Now().Sub(last[publisher]).Round(time.Second); age > rotation.StaleAfter {
+			complaints = append(complaints, fmt.Sprintf("%s: %s ago", publisher, age))
+		}
 	}
 	if e.settings != nil {
 		for _, d := range e.settings.Destinations {
@@ -70,23 +77,6 @@ func acceptedOfLate(e *evidence) finding {
 		return broken("no publisher has accepted one since the exporter started")
 	}
 	return unless(complaints, "%s", strings.Join(good, ", "))
-}
-
-func (e *evidence) gatherExporter(ctx context.Context) {
-	if e.options.ExporterURL == "" {
-		return
-	}
-	base := strings.TrimSuffix(e.options.ExporterURL, "/")
-	if e.ready = fetchPlain(ctx, base+"/readyz"); e.ready.err != nil {
-		return
-	}
-	v := fetchPlain(ctx, base+"/metrics")
-	if e.metrics = parseMetrics(v.body); v.err != nil {
-		e.metrics.err = v.err
-	}
-	if v.err == nil && v.status != http.StatusOK {
-		e.metrics.err = fmt.Errorf("GET /metrics answers %d", v.status)
-	}
 }
 
 func firstLine(body []byte) string {
@@ -113,19 +103,24 @@ func exporterIssuer(e *evidence) finding {
 
 func exporterReady(e *evidence) finding {
 	switch v := e.ready; {
-	case e.options.ExporterURL == "":
-		return skip("no --exporter-url")
+	case errors.Is(v.err, errNotSeen):
+		return skip("%v", v.err)
+	case errors.Is(v.err, errOutOfReach):
+		return warn("%s", v.of(v.err.Error())).doing("Look yourself: `kubectl port-forward`, and --exporter-url. With the chart's NetworkPolicy the API servers' addresses must be among metricsFrom.")
 	case v.err != nil:
-		return broken("%v", withoutURL(v.err))
+		return broken("%s", v.of(withoutURL(v.err).Error()))
 	case v.status != http.StatusOK:
-		return broken("GET /readyz answers %d: %s", v.status, firstLine(v.body))
+		return broken("%s", v.of(fmt.Sprintf("GET /readyz answers %d: %s", v.status, firstLine(v.body))))
 	}
 	return ok("yes")
 }
 
 func exporterMetrics(e *evidence) finding {
-	if e.metrics.err != nil {
-		return broken("%v", withoutURL(e.metrics.err))
+	switch {
+	case len(e.metrics.samples) == 0 && errors.Is(e.ready.err, errOutOfReach):
+		return skip("no pod of the exporter was reached")
+	case e.metrics.err != nil:
+		return broken("%v", e.metrics.err)
 	}
 	return ok("%d series", len(e.metrics.samples))
 }
@@ -138,19 +133,25 @@ func exporterProblems(e *evidence) finding {
 		}
 	}
 	slices.Sort(all)
-	return unless(all, "none")
+	return unless(slices.Compact(all), "none")
 }
 
 func exporterReads(e *evidence) finding {
-	listed, read := e.metrics.single("api_servers_listed"), e.metrics.single("api_servers_read")
-	age := e.options.Now().Sub(e.metrics.at("last_reading_timestamp_seconds"))
-	switch {
-	case read == 0:
-		return broken("of %v API servers it reads none that has the issuer", listed)
-	case read < listed:
-		return broken("it reads %v of %v", read, listed)
-	case age > rotation.StaleAfter:
-		return broken("its last reading began %s ago", age.Round(time.Second))
+	var complaints, good []string
+	replicas := e.metrics.replicas()
+	for _, name := range slices.Sorted(maps.Keys(replicas)) {
+		m, who := replicas[name], view{url: name}
+		listed, read := m.single("api_servers_listed"), m.single("api_servers_read")
+		age := e.options.Now().Sub(m.at("last_reading_timestamp_seconds"))
+		switch {
+		case read == 0:
+			complaints = append(complaints, who.of(fmt.Sprintf("of %v API servers it reads none that has the issuer", listed)))
+		case read < listed:
+			complaints = append(complaints, who.of(fmt.Sprintf("it reads %v of %v", read, listed)))
+		case age > rotation.StaleAfter:
+			complaints = append(complaints, who.of(fmt.Sprintf("its last reading began %s ago", age.Round(time.Second))))
+		}
+		good = append(good, who.of(fmt.Sprintf("%v of %v, %s ago", read, listed, age.Round(time.Second))))
 	}
-	return ok("%v of %v, %s ago", read, listed, age.Round(time.Second))
+	return unless(complaints, "%s", strings.Join(good, "; "))
 }

@@ -23,9 +23,10 @@ const (
 
 // sample is one line of the exporter's metrics.
 type sample struct {
-	name   string // without the prefix
-	labels map[string]string
-	value  float64
+	name    string // without the prefix
+	labels  map[string]string
+	value   float64
+	replica string // whose it is, if that is known
 }
 
 type metrics struct {
@@ -89,15 +90,27 @@ func (m metrics) at(name string) time.Time { return seconds(m.single(name)) }
 
 func seconds(value float64) time.Time { return time.UnixMilli(int64(value * 1000)) }
 
+// replicas are the samples of each exporter.
+func (m metrics) replicas() map[string]metrics {
+	all := map[string]metrics{}
+	for _, s := range m.samples {
+		all[s.replica] = metrics{samples: append(all[s.replica].samples, s)}
+	}
+	return all
+}
+
 // fetchPlain asks the exporter, which speaks http inside the cluster and through a forwarded port.
 func fetchPlain(ctx context.Context, url string) view {
+	return fetch(ctx, &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}, url)
+}
+
+func fetch(ctx context.Context, client *http.Client, url string) view {
 	ctx, cancel := context.WithTimeout(ctx, plainTimeout)
 	defer cancel()
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, url, http.NoBody)
 	if err != nil {
 		return view{err: err}
 	}
-	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
 	response, err := client.Do(request)
 	if err != nil {
 		return view{err: err}
