@@ -157,8 +157,8 @@ func (e *evidence) throughAPIServer(ctx context.Context, pod core.Pod) func(path
 	at := server.JoinPath("api/v1/namespaces", pod.Namespace, "pods", pod.Name+":"+strconv.Itoa(metricsPort(pod)), "proxy")
 	return func(path string) view {
 		v := fetch(ctx, client, at.JoinPath(path).String())
-		if err := apiServersOwn(v); err != nil {
-			v.err = err
+		if v.err == nil {
+			v.err = apiServersOwn(v)
 		}
 		return v
 	}
@@ -186,7 +186,7 @@ func apiServersOwn(v view) error {
 	isStatus := v.status >= http.StatusBadRequest && json.Unmarshal(v.body, &status) == nil && status.Kind == "Status"
 	err := &apierrors.StatusError{ErrStatus: status}
 	switch {
-	case v.err != nil || !isStatus:
+	case !isStatus:
 		return nil
 	case apierrors.IsForbidden(err) || apierrors.IsUnauthorized(err):
 		return fmt.Errorf("%w; %w", err, errNotSeen)
