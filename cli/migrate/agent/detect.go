@@ -1,0 +1,72 @@
+package agent
+
+import (
+	"path"
+	"slices"
+	"strings"
+
+	core "k8s.io/api/core/v1"
+
+	"github.com/kube-iam-assume/kube-iam-assume/cli/migrate/inventory"
+)
+
+// Detect finds the agent's own workloads in the cluster, and the settings that its arguments make.
+func Detect(c *inventory.Cluster, agent string) (Settings, []*inventory.Workload) {
+	s := Defaults(agent)
+	var found []*inventory.Workload
+	for _, w := range c.Workloads {
+		for _, container := range w.Template.Spec.Containers {
+			if !runs(container, agent) {
+				continue
+			}
+			if !slices.Contains(found, w) {
+				found = append(found, w)
+			}
+			s.read(append(slices.Clone(container.Command), container.Args...))
+		}
+	}
+	return s, found
+}
+
+// runs goes by the program's or the image's name, whatever registry it is from.
+func runs(container core.Container, agent string) bool {
+	image, _, _ := strings.Cut(path.Base(container.Image), "@")
+	image, _, _ = strings.Cut(image, ":")
+	return image == agent || len(container.Command) > 0 && path.Base(container.Command[0]) == agent
+}
+
+// read takes the flags that matter from a command line; --name value and --name=value are the same.
+func (s *Settings) read(line []string) {
+	for i, argument := range line {
+		name, value, inline := strings.Cut(argument, "=")
+		if !strings.HasPrefix(name, "--") {
+			continue
+		}
+		on := !inline || value == "true"
+		if !inline && i+1 < len(line) && !strings.HasPrefix(line[i+1], "--") {
+			value = line[i+1]
+		}
+		switch s.Agent + " " + name {
+		case Kube2IAM + " --base-role-arn", Kiam + " --role-base-arn", Controller + " --base-role-arn":
+			s.BaseARN = value
+		case Kube2IAM + " --default-role":
+			s.DefaultRole = value
+		case Kube2IAM + " --iam-role-key":
+			s.RoleKey = value
+		case Kube2IAM + " --iam-external-id":
+			s.ExternalIDKey = value
+		case Kube2IAM + " --namespace-key":
+			s.NamespaceKey = value
+		case Kube2IAM + " --namespace-restrictions":
+			s.Restricted = on
+		case Kube2IAM + " --namespace-restriction-format":
+			s.Format = strings.ToLower(value)
+		case Kiam + " --disable-strict-namespace-regexp":
+			if on {
+				s.Format = "regexp"
+			}
+		case Kiam + " --assume-role-arn", Controller + " --assume-role":
+			s.AssumeRole = value
+		}
+	}
+}

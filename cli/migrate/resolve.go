@@ -1,0 +1,153 @@
+package migrate
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+
+	"github.com/kube-iam-assume/kube-iam-assume/cli/migrate/agent"
+	"github.com/kube-iam-assume/kube-iam-assume/cli/migrate/inventory"
+	"github.com/kube-iam-assume/kube-iam-assume/cli/workload"
+)
+
+// resolve finds out which workload gets which role today. Only those become tasks: one that gets none must not get one by being migrated.
+func (p *planner) resolve() {
+	rules := map[string]agent.Rules{}
+	for _, namespace := range slices.Sorted(maps.Keys(p.cluster.Namespaces)) {
+		r, err := p.Settings.Rules(p.cluster.Namespaces[namespace])
+		if err != nil {
+			p.decide("namespace "+namespace, err.Error(), "What can't be read allows nothing, today either. Mend the annotation, or remove it.")
+		}
+		rules[namespace] = r
+	}
+	var byDefault []string
+	for _, w := range p.cluster.Workloads {
+		if w.Finished || slices.Contains(p.Agents, w) {
+			continue
+		}
+		p.misplaced(w)
+		ask, err := p.Settings.Asks(p.cluster, w.Namespace, w.Template)
+		switch {
+		case err != nil:
+			p.refuse(w, err, "Its pods get no role today. Name the role it needs, or take the request away.")
+		case ask == nil:
+			p.strayPods(w, "")
+		case ask.ByDefault:
+			byDefault = append(byDefault, w.ID())
+		default:
+			p.strayPods(w, ask.Written)
+			p.one(w, ask, rules)
+		}
+	}
+	p.defaultRole(byDefault)
+	p.namespaces(rules)
+}
+
+// one makes a task of a workload, if it gets the role that it asks for.
+func (p *planner) one(w *inventory.Workload, ask *agent.Ask, rules map[string]agent.Rules) {
+	arn, err := p.Settings.ARN(ask.Written)
+	if err == nil {
+		if _, wrong := workload.AWS(arn, p.Audience); wrong != nil {
+			err = fmt.Errorf("%w: %q is not the ARN of one", agent.ErrRole, arn)
+		}
+	}
+	if err == nil {
+		_, err = p.Roles.Find(arn)
+	}
+	if err != nil {
+		p.refuse(w, err, "Write the role's name, with its path if it has one, or its ARN.")
+		return
+	}
+	if ofDefault, err := p.Settings.ARN(p.Settings.DefaultRole); p.Settings.Restricted && (p.Settings.DefaultRole == "" || err != nil || arn != ofDefault) {
+		allowed, known := rules[w.Namespace]
+		if !known {
+			p.refuse(w, fmt.Errorf("%w: namespace %s was not read, so nobody knows whether it allows %s", agent.ErrRefused, w.Namespace, arn), "Read the namespaces, too.")
+			return
+		}
+		if _, ok := allowed.Allow(arn); !ok {
+			p.refuse(w, fmt.Errorf("%w: it asks for %s, which the annotation %s of its namespace does not allow (%s)", agent.ErrRefused, arn, p.Settings.NamespaceKey, quoted(allowed.Patterns())),
+				"It does not work today, either. Take the request away, or allow the role, and plan again.")
+			return
+		}
+	}
+	p.tasks = append(p.tasks, &task{Workload: w, ask: ask, role: arn})
+}
+
+func quoted(patterns []string) string {
+	if len(patterns) == 0 {
+		return "it names none"
+	}
+	return fmt.Sprintf("%q", patterns)
+}
+
+func (p *planner) refuse(w *inventory.Workload, err error, remedy string) {
+	p.left = append(p.left, w.ID())
+	p.decide(w.ID(), err.Error(), remedy)
+}
+
+// misplaced is the annotation where no agent looks.
+func (p *planner) misplaced(w *inventory.Workload) {
+	if p.Settings.RoleKey == "" || w.Kind == "Pod" || w.Controller != "" {
+		return
+	}
+	if role, found := w.Annotations[p.Settings.RoleKey]; found && w.Template.Annotations[p.Settings.RoleKey] == "" {
+		p.note(w.ID(), fmt.Sprintf("it has %s: %s on itself, and not on its pods' template, where alone it works", p.Settings.RoleKey, role),
+			"Its pods don't get this role today, so nothing is planned. Put it on the template if they should.")
+	}
+}
+
+// strayPods run with another request than their template makes: an older revision, or a webhook.
+func (p *planner) strayPods(w *inventory.Workload, written string) {
+	if p.Settings.RoleKey == "" {
+		return
+	}
+	var stray []string
+	for _, pod := range w.Pods {
+		if asks := pod.Annotations[p.Settings.RoleKey]; asks != written {
+			stray = append(stray, fmt.Sprintf("%s (%q)", pod.Name, asks))
+		}
+	}
+	if len(stray) > 0 {
+		p.note(w.ID(), fmt.Sprintf("its template asks for %q, and running pods ask for something else: %s", written, some(stray)),
+			"They are of another revision, or an admission webhook adds the annotation. The plan goes by the template.")
+	}
+}
+
+func (p *planner) defaultRole(users []string) {
+	if len(users) == 0 || p.DefaultUnused {
+		return
+	}
+	p.left = append(p.left, users...)
+	p.decide("kube2iam's default role "+p.Settings.DefaultRole, fmt.Sprintf("%d workloads ask for no role, and so can get it, whether or not they need it: %s", len(users), some(users)),
+		"CloudTrail's AssumeRole events of the role say who does. Annotate those with "+p.Settings.RoleKey+" (nothing changes for them), and plan again with --default-unused.")
+}
+
+// namespaces says what patterns come to: exact roles, and which of them nobody uses.
+func (p *planner) namespaces(rules map[string]agent.Rules) {
+	for _, namespace := range slices.Sorted(maps.Keys(rules)) {
+		patterns := rules[namespace].Patterns()
+		if len(patterns) == 0 {
+			continue
+		}
+		used := map[string]bool{}
+		for _, t := range p.tasks {
+			if t.Namespace == namespace {
+				used[t.role] = true
+			}
+		}
+		var idle []string
+		for _, arn := range slices.Sorted(maps.Keys(p.Roles)) {
+			if _, allowed := rules[namespace].Allow(arn); allowed && !used[arn] {
+				idle = append(idle, arn)
+			}
+		}
+		what := fmt.Sprintf("%q allows, of what its workloads use: %s", patterns, some(slices.Sorted(maps.Keys(used))))
+		if len(used) == 0 {
+			what = fmt.Sprintf("%q allows roles that none of its workloads uses", patterns)
+		}
+		if len(idle) > 0 {
+			what += fmt.Sprintf("; and of the list of roles, unused: %s", some(idle))
+		}
+		p.note("namespace "+namespace, what, "Only roles in use come to trust a service account, exactly; the rest of the pattern ends with the old agent.")
+	}
+}
