@@ -186,7 +186,40 @@ func TestWaitDuringARollingRotation(t *testing.T) {
 	if truth := last.Add(life + skew); e.At.Before(truth) {
 		t.Errorf("unused is said at %s, a token of the old key was given at %s and lives until %s", e.At, last, truth)
 	}
+	r.cutOff()
 	r.whatElse()
+}
+
+// cutOff is a wait that is started again with what the first one kept.
+func (r *rolling) cutOff() {
+	r.Helper()
+	state := filepath.Join(r.TempDir(), "unused.json")
+	run := func(timeout time.Duration) outcome {
+		w := &waiting{
+			flags: r.flags(), poll: poll, timeout: timeout, state: state,
+			goal: goal{until: Unused, keyIDs: []string{r.old.ID()}, life: life, skew: skew, gap: time.Minute},
+		}
+		s, err := w.sources(r.Context(), true)
+		if err == nil {
+			err = w.identify(r.Context(), s)
+		}
+		if err != nil {
+			r.Fatal(err)
+		}
+		evidence, err := w.wait(r.Context(), s, io.Discard)
+		return outcome{evidence, err}
+	}
+	first := run(life / 2)
+	if !errors.Is(first.err, ErrNotReached) || first.evidence == nil || first.evidence.Since == nil || first.evidence.Resumed {
+		r.Fatalf("the first run: %v, %+v", first.err, first.evidence)
+	}
+	second := run(3 * time.Minute)
+	if second.err != nil || !second.evidence.Resumed || !second.evidence.Since.Equal(*first.evidence.Since) || second.evidence.Looks <= first.evidence.Looks {
+		r.Fatalf("the second run: %v, %+v", second.err, second.evidence)
+	}
+	if truth := first.evidence.Since.Add(life + skew); second.evidence.At.Before(truth) {
+		r.Errorf("unused is said at %s, the truth is %s", second.evidence.At, truth)
+	}
 }
 
 // whatElse is what the commands say of the cluster as it is now.

@@ -31,7 +31,12 @@ type Round struct {
 	Direct  bool      `json:"direct"` // each was read at its own address
 	Servers []Server  `json:"servers"`
 	URLs    []URL     `json:"urls"`
+
+	ran time.Duration // how long this program had run at the end, sleep of the machine not counted
 }
+
+// hidden reports whether a balancer was between, so that nobody knows which API servers answered.
+func (r Round) hidden() bool { return !r.Direct && len(r.Servers) > 1 }
 
 // Server is what one API server lists and signs with.
 type Server struct {
@@ -61,8 +66,9 @@ type sources struct {
 	account  string // whose tokens tell the signing key
 	probe    bool   // ask also for long tokens
 	stranger stranger.Client
-	urls     []string // base URLs
-	now      func() time.Time
+	urls     []string             // base URLs
+	now      func() time.Time     // by the wall clock, which goes on while the machine sleeps
+	ran      func() time.Duration // by the machine's, which does not
 }
 
 func (s *sources) look(ctx context.Context) Round {
@@ -75,7 +81,7 @@ func (s *sources) look(ctx context.Context) Round {
 		s.servers(ctx, &r)
 	}
 	all.Wait()
-	r.Ended = s.now()
+	r.Ended, r.ran = s.now(), s.ran()
 	return r
 }
 

@@ -64,7 +64,8 @@ func (f *flags) addCluster(c *cobra.Command) {
 
 // sources opens what is to be looked at. Without a kubeconfig there are only the URLs, unless the cluster is needed.
 func (f *flags) sources(ctx context.Context, needCluster bool) (*sources, error) {
-	s := &sources{account: f.account, now: time.Now}
+	started := time.Now()
+	s := &sources{account: f.account, now: func() time.Time { return time.Now().Round(0) }, ran: func() time.Duration { return time.Since(started) }}
 	var err error
 	if s.stranger, err = stranger.New(f.caBundle, f.dial); err != nil {
 		return nil, err

@@ -22,18 +22,26 @@ type goal struct {
 	skew    time.Duration // unused
 	servers int           // unused: how many API servers there are at least; 0 for the most that were seen
 	gap     time.Duration // between two looks at most, or what was between them is not known
+	through bool          // unused: accept looks through a balancer
 }
+
+// clockSlack is how far the clock and the run time may part in a look and the pause before it.
+const clockSlack = 2 * time.Second
 
 // tracker finds out from round to round since when it is so. It is pure: all it knows of time are the rounds'.
 type tracker struct {
 	goal
 
-	since  time.Time // end of the first round of those that all were good; zero if the last was not
-	last   time.Time // end of the last round
-	rounds int       // good ones since
-	age    time.Duration
-	seen   time.Duration // the longest life of a token that was seen
-	most   int
+	since   time.Time     // end of the first round of those that all were good; zero if the last was not
+	last    time.Time     // end of the last round
+	ran     time.Duration // and this program's run time then, in which sleep does not count; zero for an earlier run's
+	rounds  int           // good ones since
+	age     time.Duration
+	seen    time.Duration // the longest life of a token that was seen
+	most    int
+	resumed bool   // rounds since then were an earlier run's
+	hidden  bool   // a round since then went through a balancer
+	broken  string // why it began anew with this round, though it was so before; "" if it did not
 }
 
 // verdict is what is known after a round.
@@ -48,22 +56,42 @@ type verdict struct {
 func (t *tracker) observe(r Round) verdict {
 	t.learn(r)
 	missing := t.missing(r)
-	if !t.last.IsZero() && r.Began.Sub(t.last) > t.gap && !t.since.IsZero() {
-		t.since = time.Time{} // nobody looked: a key may have gone and come
+	t.broken = t.pause(r)
+	if t.broken != "" {
+		t.since, t.rounds = time.Time{}, 0
 	}
-	t.last = r.Ended
+	t.last, t.ran = r.Ended, r.ran
 	if len(missing) > 0 {
 		t.since, t.rounds = time.Time{}, 0
 		return verdict{Required: t.required(), Missing: missing}
 	}
 	if t.since.IsZero() {
-		t.since, t.rounds = r.Ended, 0
+		t.since, t.rounds, t.hidden, t.resumed = r.Ended, 0, false, false
 	}
 	t.rounds++
+	t.hidden = t.hidden || t.until == Unused && r.hidden()
 	v := verdict{Since: t.since, Required: t.required()}
 	v.At = t.since.Add(v.Required)
 	v.Reached = !r.Began.Before(v.At)
 	return v
+}
+
+// pause is why the rounds before say nothing about the time up to this one: nobody looked, and a key may have gone and come.
+func (t *tracker) pause(r Round) string {
+	if t.last.IsZero() || t.since.IsZero() {
+		return ""
+	}
+	switch wall := r.Began.Sub(t.last); {
+	case wall < 0:
+		return "the clock went back"
+	case wall > t.gap:
+		return fmt.Sprintf("nobody looked for %s", wall.Round(time.Second))
+	case t.ran > 0 && (r.Ended.Sub(t.last)-(r.ran-t.ran)).Abs() > clockSlack:
+		return "the machine slept, or its clock was set"
+	case t.hidden && !t.through:
+		return "earlier looks went through a balancer"
+	}
+	return ""
 }
 
 // learn takes the largest of everything that was ever seen: a document of before may still be in a cache, and a token of before alive.

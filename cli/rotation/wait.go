@@ -13,6 +13,7 @@ import (
 
 	"github.com/kube-iam-assume/kube-iam-assume/cli/command"
 	"github.com/kube-iam-assume/kube-iam-assume/cli/keyfile"
+	"github.com/kube-iam-assume/kube-iam-assume/cli/stranger"
 )
 
 var (
@@ -28,11 +29,12 @@ type Evidence struct {
 	Until    string     `json:"until"`
 	KeyIDs   []string   `json:"keyIDs"`
 	Reached  bool       `json:"reached"`
-	Since    *time.Time `json:"since,omitempty"` // it was so in every look from then on
-	At       time.Time  `json:"at"`              // time of the last look
-	Required string     `json:"required"`        // how long it must have been so
-	Why      string     `json:"why"`             // what that time is made of
-	Looks    int        `json:"looks"`           // since then
+	Since    *time.Time `json:"since,omitempty"`   // it was so in every look from then on
+	At       time.Time  `json:"at"`                // time of the last look
+	Required string     `json:"required"`          // how long it must have been so
+	Why      string     `json:"why"`               // what that time is made of
+	Looks    int        `json:"looks"`             // since then
+	Resumed  bool       `json:"resumed,omitempty"` // some of them were an earlier run's, which --state kept
 	Missing  []string   `json:"missing,omitempty"`
 	Last     Round      `json:"last"`
 	Outside  string     `json:"outside"` // what this says nothing about
@@ -49,7 +51,9 @@ type waiting struct {
 	keyFile string
 	poll    time.Duration
 	timeout time.Duration
-	through bool
+	state   string // file that keeps what was seen; "" for none
+
+	of []string // what is looked at, by which a kept record is known again
 }
 
 func waitCommand() *cobra.Command {
@@ -66,9 +70,12 @@ func waitCommand() *cobra.Command {
 nothing outside accepts or needs the old key any more. An API server that can't be read, or is not listed for a while, may be signing with
 it, so the time begins anew.
 
+--state keeps what was seen in a file, so that a wait that was cut off goes on when it is started again. The time in which nobody looked counts as not seen: after
+a pause of more than two polls the time begins anew, and only what was learned stays (how many API servers there are, the longest token, the longest max-age).
+
 Exit code 0: reached; 1: not, within --timeout; 2: wrong call.`,
 		Example: `  kube-iam-assume rotation wait --until published --key-file sa-new.pub --url https://oidc.example.com/prod --url https://mirror.example.com/prod
-  kube-iam-assume rotation wait --until unused --key-id $OLD --timeout 26h -o json > evidence.json`,
+  kube-iam-assume rotation wait --until unused --key-id $OLD --state unused.json --timeout 26h -o json > evidence.json`,
 		Args: command.Exactly(0, "no arguments"),
 		RunE: func(c *cobra.Command, _ []string) error { return w.run(c) },
 	}
@@ -81,9 +88,10 @@ Exit code 0: reached; 1: not, within --timeout; 2: wrong call.`,
 	f.DurationVar(&w.goal.life, "token-lifetime", 0, "unused: `life` of the longest token; default: what the API servers give to one who asks for ten years")
 	f.DurationVar(&w.goal.skew, "skew", 5*time.Minute, "unused: `time` that verifiers forgive after a token's end; AWS forgives 5 minutes")
 	f.IntVar(&w.goal.servers, "api-servers", 0, "unused: `number` of API servers; default: the most that were listed while waiting")
-	f.BoolVar(&w.through, "through-balancer", false, "unused: accept that API servers can't be told apart from here")
+	f.BoolVar(&w.goal.through, "through-balancer", false, "unused: accept that API servers can't be told apart from here")
 	f.DurationVar(&w.poll, "poll", 10*time.Second, "`time` between two looks")
 	f.DurationVar(&w.timeout, "timeout", 0, "give up after this `time`; default: never")
+	f.StringVar(&w.state, "state", "", "`file` that keeps what was seen, to go on from; default: none is kept")
 	_ = c.MarkFlagRequired("until") // it exists
 	return c
 }
@@ -99,6 +107,9 @@ func (w *waiting) run(c *cobra.Command) error {
 	s.probe = w.goal.until == Unused && w.goal.life == 0
 	if w.goal.until == Published && len(s.urls) == 0 {
 		return command.Usage(c, errors.New("no --url, and no API server says its issuer"))
+	}
+	if err := w.identify(c.Context(), s); err != nil {
+		return err
 	}
 	if w.goal.until == Unused {
 		s.urls = nil
@@ -133,7 +144,32 @@ func (w *waiting) check() error {
 	if slices.Sort(w.goal.keyIDs); len(w.goal.keyIDs) == 0 {
 		return errors.New("which key? give --key-id or --key-file")
 	}
-	w.goal.gap = 3*w.poll + 30*time.Second // a look itself may take a while
+	w.goal.gap = 2*w.poll + 5*time.Second // from the end of one look to the next
+	return nil
+}
+
+// identify finds out whose evidence a record will be.
+func (w *waiting) identify(ctx context.Context, s *sources) error {
+	if w.goal.until == Published {
+		for _, u := range s.urls {
+			w.of = append(w.of, u+stranger.JWKSPath)
+		}
+	} else if w.state != "" {
+		readings, _, err := s.cluster.Read(ctx)
+		if err != nil {
+			return err
+		}
+		for _, r := range readings {
+			if r.Issuer != "" {
+				w.of = append(w.of, r.Issuer)
+			}
+		}
+		if len(w.of) == 0 {
+			return fmt.Errorf("--state: %w: no API server says its issuer, so nobody could tell later whose record it is", ErrUnknowable)
+		}
+	}
+	slices.Sort(w.of)
+	w.of = slices.Compact(w.of)
 	return nil
 }
 
@@ -144,23 +180,24 @@ func (w *waiting) wait(ctx context.Context, s *sources, progress io.Writer) (*Ev
 		ctx, cancel = context.WithTimeout(ctx, w.timeout)
 		defer cancel()
 	}
-	t := &tracker{goal: w.goal}
+	t, err := w.begin(progress)
+	if err != nil {
+		return nil, err
+	}
 	var r Round
 	var v verdict
-	for said := ""; ; {
+	for said, looks := "", 0; ; looks++ {
 		next := s.look(ctx)
-		if ctx.Err() != nil && t.last.IsZero() {
+		if ctx.Err() != nil && looks == 0 {
 			return nil, fmt.Errorf("%w: the first look was cut off", ErrNotReached)
 		}
 		if ctx.Err() != nil { // a look that was cut off shows nothing
 			return w.evidence(t, v, r), fmt.Errorf("%w: %s", ErrNotReached, v)
 		}
-		if r = next; w.goal.until == Unused && !r.Direct && !w.through && len(r.Servers) > 1 {
-			return nil, fmt.Errorf("%w: which API server signs with which key: none of their addresses can be reached, and a balancer hides them. Run it on a node, or accept the doubt with --through-balancer", ErrUnknowable)
-		}
+		r = next
 		v = t.observe(r)
-		if w.goal.until == Unused && t.required() > maxWait {
-			return nil, fmt.Errorf("%w: API servers give tokens for %s, so the old key may be in use for that long. Set --service-account-max-token-expiration=24h on every API server; if you know the longest token that is there, give --token-lifetime", ErrUnknowable, t.required())
+		if err := errors.Join(w.knowable(t, r), w.keep(t, looks == 0, progress)); err != nil {
+			return nil, err
 		}
 		if v.Reached {
 			return w.evidence(t, v, r), nil
@@ -173,6 +210,53 @@ func (w *waiting) wait(ctx context.Context, s *sources, progress io.Writer) (*Ev
 			return w.evidence(t, v, r), fmt.Errorf("%w: %s", ErrNotReached, v)
 		}
 	}
+}
+
+// knowable is ErrUnknowable if waiting is in vain.
+func (w *waiting) knowable(t *tracker, r Round) error {
+	switch {
+	case w.goal.until != Unused:
+	case r.hidden() && !w.goal.through:
+		return fmt.Errorf("%w: which API server signs with which key: none of their addresses can be reached, and a balancer hides them. Run it on a node, or accept the doubt with --through-balancer", ErrUnknowable)
+	case t.required() > maxWait:
+		return fmt.Errorf("%w: API servers give tokens for %s, so the old key may be in use for that long. Set --service-account-max-token-expiration=24h on every API server; if you know the longest token that is there, give --token-lifetime", ErrUnknowable, t.required())
+	}
+	return nil
+}
+
+// begin is a tracker that knows nothing, or what the record says.
+func (w *waiting) begin(progress io.Writer) (*tracker, error) {
+	t := &tracker{goal: w.goal}
+	if w.state == "" {
+		return t, nil
+	}
+	kept, err := readRecord(w.state)
+	if kept == nil {
+		return t, err
+	}
+	if err := t.resume(*kept, w.of); err != nil {
+		return nil, fmt.Errorf("%s: %w: give this one another --state", w.state, err)
+	}
+	fmt.Fprintf(progress, "%s goes on from %s\n", kept.Last.Format(time.RFC3339), w.state)
+	return t, nil
+}
+
+// keep writes down what was seen. A file that can't be written at first is an error; later, what is on the disk is old and still true.
+func (w *waiting) keep(t *tracker, first bool, progress io.Writer) error {
+	if t.broken != "" {
+		fmt.Fprintf(progress, "%s %s: the time begins anew\n", t.last.UTC().Format(time.RFC3339), t.broken)
+	}
+	if w.state == "" {
+		return nil
+	}
+	err := t.record(w.of).write(w.state)
+	if err != nil && first {
+		return fmt.Errorf("--state: %w", err)
+	}
+	if err != nil {
+		fmt.Fprintf(progress, "%s warning: --state could not be written, so a restart would begin from an earlier look: %v\n", t.last.UTC().Format(time.RFC3339), err)
+	}
+	return nil
 }
 
 // maxWait is the longest time that anybody can wait for tokens to end.
@@ -199,7 +283,7 @@ func pause(ctx context.Context, d time.Duration) error {
 
 func (w *waiting) evidence(t *tracker, v verdict, r Round) *Evidence {
 	e := &Evidence{
-		Until: w.goal.until, KeyIDs: w.goal.keyIDs, Reached: v.Reached, At: r.Ended, Required: v.Required.String(), Looks: t.rounds,
+		Until: w.goal.until, KeyIDs: w.goal.keyIDs, Reached: v.Reached, At: r.Ended, Required: v.Required.String(), Looks: t.rounds, Resumed: t.resumed && t.rounds > 0,
 		Missing: v.Missing, Last: r, Outside: outside,
 	}
 	if !v.Since.IsZero() {
@@ -220,7 +304,8 @@ func (e *Evidence) print(out io.Writer) error {
 	word := map[bool]string{true: "REACHED", false: "NOT REACHED"}[e.Reached]
 	fmt.Fprintf(out, "%s: %s: %s\n", word, strings.Join(e.KeyIDs, ", "), e.Until)
 	if e.Since != nil {
-		fmt.Fprintf(out, "  so in all of %d looks from %s to %s\n", e.Looks, e.Since.UTC().Format(time.RFC3339), e.At.UTC().Format(time.RFC3339))
+		earlier := map[bool]string{true: ", some of them by an earlier run"}[e.Resumed]
+		fmt.Fprintf(out, "  so in all of %d looks from %s to %s%s\n", e.Looks, e.Since.UTC().Format(time.RFC3339), e.At.UTC().Format(time.RFC3339), earlier)
 	}
 	fmt.Fprintf(out, "  needed %s: %s\n", e.Required, e.Why)
 	for _, missing := range e.Missing {
