@@ -1,29 +1,25 @@
 package main
 
 import (
-	"bufio"
 	"errors"
 	"fmt"
 	"io"
-	"log/slog"
-	"os"
-	"path/filepath"
 	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 
 	"github.com/kube-iam-assume/kube-iam-assume/cli/keyfile"
-	"github.com/kube-iam-assume/kube-iam-assume/shared/bucket/dir"
-	"github.com/kube-iam-assume/kube-iam-assume/shared/enrollment"
-	"github.com/kube-iam-assume/kube-iam-assume/shared/publish"
+	"github.com/kube-iam-assume/kube-iam-assume/cli/publishers"
 	"github.com/kube-iam-assume/kube-iam-assume/shared/rotation"
 )
 
 type operateOptions struct {
 	settings, data, keyFile string
+	publishers              string
+	only                    []string
 	since                   string
-	dryRun, yes             bool
+	dryRun, yes, reachable  bool
 	statement               rotation.Statement
 }
 
@@ -45,9 +41,12 @@ var acts = []struct {
 func operateCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "operate",
-		Short: "Make an operator's statement to the publisher on this machine",
+		Short: "Make an operator's statement to the publisher on this machine, or to every one",
 		Long: `operate changes what a publisher believes and publishes. It shows the plan first and asks. It works on the directory of a standalone
-publisher, so only who may write there can use it; the publisher may go on running. Every statement is kept in the publisher's log.`,
+publisher, so only who may write there can use it; the publisher may go on running. With --publishers it goes to the door of every publisher that
+the file names, as whoever is logged in to each cloud. Every statement is kept in the publishers' logs.
+
+To revoke a key everywhere, and see that it is gone, there is kube-iam-assume revoke.`,
 		Args: exactly(0, "one of the commands below"),
 		RunE: func(c *cobra.Command, _ []string) error { return c.Help() },
 	}
@@ -61,6 +60,9 @@ publisher, so only who may write there can use it; the publisher may go on runni
 		f := sub.Flags()
 		f.StringVar(&o.settings, "settings", "publisher.yaml", "publisher's settings `file`")
 		f.StringVar(&o.data, "data", "/var/lib/kube-iam-assume", "`directory` that the publisher has as --data")
+		f.StringVar(&o.publishers, "publishers", "", "`file` that says how to reach every publisher, instead of --settings and --data")
+		f.StringSliceVar(&o.only, "only", nil, "with --publishers: send it to the publisher of this `name` alone, as often as needed")
+		f.BoolVar(&o.reachable, "reachable", false, "with --publishers: go on without publishers that can't be asked")
 		f.StringVar(&o.statement.Issuer, "issuer", "", "issuer `URL`, as in the settings")
 		f.StringVar(&o.statement.Reason, "reason", "", "why, for the log")
 		f.BoolVar(&o.dryRun, "dry-run", false, "show the plan and change nothing")
@@ -91,85 +93,65 @@ publisher, so only who may write there can use it; the publisher may go on runni
 }
 
 func (o *operateOptions) run(c *cobra.Command) error {
-	p, err := o.prepare()
+	if err := o.read(); err != nil {
+		return err
+	}
+	to, err := o.recipients(c)
 	if err != nil {
 		return err
 	}
-	plan, err := p.Plan(c.Context(), o.statement)
-	if err != nil {
-		return fmt.Errorf("%s: %w", o.statement.Action, err)
+	talk := publishers.Conversation{
+		Publishers: to, Statement: o.statement, Reachable: o.reachable, Out: c.OutOrStdout(), Progress: c.ErrOrStderr(), In: c.InOrStdin(),
 	}
-	out := c.OutOrStdout()
-	printPlan(out, plan)
-	if o.dryRun || len(plan.Changes) == 0 {
-		return nil
+	if err := talk.CarryOut(c.Context(), o.dryRun, o.yes); err != nil {
+		return o.reason(&talk, err)
 	}
-	if !o.yes && !confirmed(out, c.InOrStdin()) {
-		return errors.New("nothing was changed")
+	if len(talk.Results) > 0 {
+		o.printSettings(c.OutOrStdout())
 	}
-	receipt, err := p.Operate(c.Context(), o.statement)
-	if err != nil {
-		return fmt.Errorf("%s: %w", o.statement.Action, err)
-	}
-	fmt.Fprintf(out, "Done (%s): publication %d is written and logged.\n", receipt.Status, receipt.Publication)
-	o.printSettings(out)
 	return nil
 }
 
-func (o *operateOptions) prepare() (*publish.Publisher, error) {
-	settings, err := enrollment.Load(o.settings)
-	if err != nil {
-		return nil, err
+// reason is the publisher's own where there is only one.
+func (o *operateOptions) reason(talk *publishers.Conversation, err error) error {
+	for _, replies := range [][]publishers.Reply{talk.Results, talk.Plans} {
+		if len(replies) == 1 && replies[0].Err() != nil {
+			err = replies[0].Err()
+			break
+		}
 	}
+	return fmt.Errorf("%s: %w", o.statement.Action, err)
+}
+
+func (o *operateOptions) read() error {
+	var err error
 	if o.since != "" {
 		if o.statement.Since, err = time.Parse(time.RFC3339, o.since); err != nil {
-			return nil, fmt.Errorf("%w: --since: want a time such as 2026-11-20T00:00:00Z", errUsage)
+			return fmt.Errorf("%w: --since: want a time such as 2026-11-20T00:00:00Z", errUsage)
 		}
 	}
 	if o.keyFile != "" {
-		if o.statement.Keys, err = keyfile.Read(o.keyFile); err != nil {
-			return nil, err
+		o.statement.Keys, err = keyfile.Read(o.keyFile)
+	}
+	return err
+}
+
+func (o *operateOptions) recipients(c *cobra.Command) ([]publishers.Publisher, error) {
+	if o.publishers == "" {
+		if len(o.only) > 0 || o.reachable {
+			return nil, usage(c, errors.New("--only and --reachable are about several publishers: give --publishers"))
 		}
+		return []publishers.Publisher{{Name: "this machine", Directory: &publishers.Directory{Settings: o.settings, Data: o.data}}}, nil
 	}
-	if _, err := os.Stat(filepath.Join(o.data, "private")); err != nil {
-		return nil, fmt.Errorf("--data: %s holds no publisher's data: %w", o.data, err)
+	if c.Flags().Changed("settings") || c.Flags().Changed("data") {
+		return nil, usage(c, errors.New("--publishers names every publisher, --settings and --data one on this machine: give one or the other"))
 	}
-	documents, err := dir.Open(filepath.Join(o.data, "documents"))
+	all, err := publishers.Load(o.publishers)
 	if err != nil {
 		return nil, err
 	}
-	private, err := dir.Open(filepath.Join(o.data, "private"))
-	if err != nil {
-		return nil, err
-	}
-	return publish.New(publish.Config{Settings: settings, Documents: documents, Private: private, Logger: slog.New(slog.NewJSONHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelError}))})
-}
-
-func printPlan(out io.Writer, plan rotation.Decision) {
-	if len(plan.Changes) == 0 {
-		fmt.Fprintln(out, "It is so already: nothing to change.")
-	} else {
-		fmt.Fprintln(out, "This changes:")
-	}
-	for _, change := range plan.Changes {
-		fmt.Fprintf(out, "  %-18s %s %s\n", change.Event, change.KeyID, change.Detail)
-	}
-	for _, finding := range plan.Findings {
-		fmt.Fprintf(out, "  note: %s %s %s\n", finding.Event, finding.KeyID, finding.Detail)
-	}
-	fmt.Fprintln(out, "Published afterwards:")
-	for _, c := range plan.State.Clusters {
-		for _, key := range c.Keys {
-			fmt.Fprintf(out, "  %-10s %s (%s, cluster %s)\n", key.Status, key.JWK.ID(), key.JWK.Algorithm(), c.ID)
-		}
-	}
-}
-
-func confirmed(out io.Writer, in io.Reader) bool {
-	fmt.Fprint(out, "Go on? [y/N] ")
-	line, _ := bufio.NewReader(in).ReadString('\n')
-	answer := strings.ToLower(strings.TrimSpace(line))
-	return answer == "y" || answer == "yes"
+	chosen, err := publishers.Choose(all, o.only)
+	return chosen, usage(c, err)
 }
 
 // printSettings shows what to commit, so that the settings say what was done.
