@@ -130,9 +130,7 @@ func blocked(c check, done map[string]Status) (finding, bool) {
 			return skip("it depends on %s, which is broken", need), true
 		case Skipped:
 			return skip("it depends on %s, which was skipped", need), true
-		case Unknown:
-			return skip("it depends on %s, which is unknown", need), true
-		case OK, Warn:
+		case OK, Warn, Unknown: // what depends on the unknown was seen, or says that it was not
 		default:
 			panic("doctor: check " + c.id + " needs " + need + ", which does not come before it")
 		}

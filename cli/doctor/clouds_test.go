@@ -8,6 +8,9 @@ import (
 	"github.com/kube-iam-assume/kube-iam-assume/cli/doctor"
 	"github.com/kube-iam-assume/kube-iam-assume/cli/registration"
 	"github.com/kube-iam-assume/kube-iam-assume/cli/setup/aws"
+	"github.com/kube-iam-assume/kube-iam-assume/cli/setup/azure"
+	"github.com/kube-iam-assume/kube-iam-assume/cli/setup/gcp"
+	"github.com/kube-iam-assume/kube-iam-assume/cli/setup/vault"
 )
 
 // cloud says what it is told to.
@@ -22,7 +25,9 @@ func (c *cloud) Examine(_ context.Context, w registration.Wanted) []registration
 }
 
 // answerable are the checks that readers answer.
-func answerable() []string { return slices.Concat(aws.Checks()) }
+func answerable() []string {
+	return slices.Concat(aws.Checks(), gcp.Checks(), azure.Checks(), vault.Checks())
+}
 
 // Every answer of a cloud has its check, and every check of a cloud somebody who answers it.
 func TestEveryAnswerHasItsCheck(t *testing.T) {

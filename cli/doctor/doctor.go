@@ -172,6 +172,26 @@ func (f *flags) prepare() error {
 			return fmt.Errorf("--%s: want namespace/name", name)
 		}
 	}
+	if err := f.files(); err != nil {
+		return err
+	}
+	clouds, audiences, err := f.clouds.readers()
+	if err != nil {
+		return err
+	}
+	if f.Clouds = clouds; len(f.Audiences) == 0 {
+		f.Audiences = audiences
+	}
+	if f.Stranger, err = stranger.New(f.caBundle, nil); err != nil {
+		return err
+	}
+	f.Config, f.ClusterErr = apiserver.Load(f.kubeconfig, f.context)
+	f.Resolve, f.Now, f.Proxied = net.DefaultResolver.LookupHost, time.Now, proxied(f.Issuer)
+	return nil
+}
+
+// files reads those that were named. What is wrong in the publisher's settings is for the checks.
+func (f *flags) files() error {
 	if f.exporterSettings != "" {
 		data, err := os.ReadFile(f.exporterSettings)
 		if err != nil {
@@ -190,18 +210,6 @@ func (f *flags) prepare() error {
 	} else if f.Data != "" {
 		return errors.New("--data: give the settings of that publisher too, with --publisher-settings")
 	}
-	clouds, audiences, err := f.clouds.readers()
-	if err != nil {
-		return err
-	}
-	if f.Clouds = clouds; len(f.Audiences) == 0 {
-		f.Audiences = audiences
-	}
-	if f.Stranger, err = stranger.New(f.caBundle, nil); err != nil {
-		return err
-	}
-	f.Config, f.ClusterErr = apiserver.Load(f.kubeconfig, f.context)
-	f.Resolve, f.Now, f.Proxied = net.DefaultResolver.LookupHost, time.Now, proxied(f.Issuer)
 	return nil
 }
 

@@ -29,6 +29,7 @@ var (
 	ErrAddress = errors.New("Vault's address") //nolint:staticcheck // a name
 
 	errAbsent = errors.New("not there")
+	errDenied = errors.New("permission denied: the token's policies must allow it (docs/vault.md lists the paths)")
 )
 
 // client speaks Vault's HTTP API, which OpenBao has, too.
@@ -134,7 +135,7 @@ func refusal(response *http.Response, answer []byte) error {
 	case code/100 == 3:
 		return fmt.Errorf("%w: it leads on to another node (%s): use the active one's", ErrAddress, response.Status)
 	case code == http.StatusForbidden:
-		return errors.New("permission denied: the token's policies must allow it (docs/vault.md lists the paths)")
+		return errDenied
 	}
 	var said struct {
 		Errors []string `json:"errors"`
