@@ -24,7 +24,7 @@ NESTED = cdk deploy/release deploy/terraform/validate/cel test/kube/signer test/
 export GO VERSION FUZZTIME NESTED
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-kube cdk-test e2e-aws sim fuzz bench check lint fmt build dist go modules kube aws gcp azure chart chart-test doctor-test observability-test release images first-install terraform-test terraform-validate run-gcp e2e-gcp e2e-azure e2e-clouds e2e-vault
+.PHONY: help demo test test-kube cdk-test e2e-aws sim fuzz bench check lint fmt build dist go modules kube kubeadm aws gcp azure vault chart chart-test doctor-test observability-test release images first-install terraform-test terraform-validate run-gcp e2e-gcp e2e-azure e2e-clouds e2e-vault
 
 help: ## what can be made
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' Makefile
@@ -33,7 +33,7 @@ demo: build ## the whole path on this machine in under two minutes; KUBECONFIG=.
 	@./bin/kube-iam-assume demo
 
 test: go modules ## every test, with a real kube-apiserver (built and cached the first time: several minutes)
-	@$(MAKE) --no-print-directory kube aws gcp azure chart
+	@$(MAKE) --no-print-directory kube kubeadm aws gcp azure chart
 	@$(TEST) $(RACE) $$($(GO) list ./... | grep -E '$(CONCURRENT)' | grep -v '/shared/publish$$')
 	@$(TEST) $(RACE) -skip '$(EXPLORING)' ./shared/publish
 	@$(TEST) -run '$(EXPLORING)' ./shared/publish
@@ -42,7 +42,7 @@ test: go modules ## every test, with a real kube-apiserver (built and cached the
 
 check: lint build test ## what CI runs: lint, build and test
 
-test-kube: go kube ## only the tests against real API servers
+test-kube: go kube kubeadm chart ## only the tests against real API servers
 	$(TEST) -count=1 -v $(KUBE)
 
 cdk-test: go ## the AWS stack: settings, security guards, order of deploy, templates
@@ -51,10 +51,9 @@ cdk-test: go ## the AWS stack: settings, security guards, order of deploy, templ
 	@echo "Testing the AWS stack (the first time the AWS CDK is compiled: some minutes) ..."
 	@cd cdk && PATH="$$PWD/node_modules/.bin:$$PATH" $(TEST) -count=1 ./... # not from the cache, which does not see files of other modules
 
-e2e-aws: go kube ## the real cdk deploy, API servers, exporter and a pod, against stand-ins under AWS's own names (Linux)
+e2e-aws: go kube aws ## the real cdk deploy, API servers, exporter and a pod, against stand-ins under AWS's own names (Linux)
 	@.ci/npm cdk
 	@cd cdk && ../.ci/modules ./...
-	@$(GO) run ./test/aws/build
 	@$(TEST) -count=1 -tags e2e_aws ./test/aws/cloudformation/... ./test/e2e/aws
 
 run-gcp: go gcp ## the function for Google Cloud on this machine, with requests to try
@@ -91,8 +90,7 @@ terraform-test: go ## the Terraform modules: guards, and what the terraform comm
 terraform-validate: go ## the Azure modules by terraform and its real provider, which is built the first time (ten minutes)
 	@deploy/terraform/validate/run
 
-e2e-vault: go kube ## a real Vault (built the first time: some minutes): set up, rotation, revocation and the flush that it needs
-	@$(GO) run ./test/vault/build
+e2e-vault: go kube vault ## a real Vault (built the first time: some minutes): set up, rotation, revocation and the flush that it needs
 	$(TEST) -count=1 -v -tags e2e_vault ./test/e2e/vault
 
 sim: go ## the long simulation: STEPS=1000000 random steps against the oracle
@@ -134,17 +132,8 @@ modules:
 	@.ci/modules ./...
 	@for module in $(NESTED); do (cd $$module && "$(CURDIR)/.ci/modules" ./...) || exit 1; done
 
-kube:
-	@$(GO) run ./test/kube/build
-
-aws:
-	@$(GO) run ./test/aws/build
-
-gcp:
-	@$(GO) run ./test/gcp/build
+kube kubeadm chart aws gcp vault:
+	@$(GO) run ./test/fromsource/build $@
 
 azure:
 	@$(GO) run ./test/azure/build
-
-chart:
-	@$(GO) run ./test/chart/build

@@ -5,7 +5,6 @@ import (
 	"crypto/x509"
 	"encoding/json"
 	"encoding/pem"
-	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
@@ -19,45 +18,33 @@ import (
 	"k8s.io/client-go/kubernetes"
 
 	"github.com/kube-iam-assume/kube-iam-assume/test/kube"
+	"github.com/kube-iam-assume/kube-iam-assume/test/kubeadm"
 )
 
-// an argument of kubeadm's v1beta4.
-type argument struct{ Name, Value string }
-
-// kubeadmArguments are those of the guide's snippet.
-func kubeadmArguments(t *testing.T) []argument {
+// kubeadmSnippet is the guide's configuration.
+func kubeadmSnippet(t *testing.T) string {
 	t.Helper()
 	for _, b := range read(t, guide).blocks {
-		if !strings.Contains(b.text, "kubeadm.k8s.io/v1beta4") {
-			continue
+		if strings.Contains(b.text, "kubeadm.k8s.io/v1beta4") {
+			return b.text
 		}
-		documents, err := b.yaml()
-		if err != nil || len(documents) != 1 {
-			t.Fatal(err)
-		}
-		var configuration struct {
-			APIServer struct {
-				ExtraArgs []argument `yaml:"extraArgs"`
-			} `yaml:"apiServer"`
-		}
-		if err := documents[0].Decode(&configuration); err != nil {
-			t.Fatal(err)
-		}
-		return configuration.APIServer.ExtraArgs
 	}
 	t.Fatal("no snippet for kubeadm")
-	return nil
+	return ""
 }
 
-// configure makes an API server's configuration of them, as kubeadm does: in their order, and repeated ones stay.
-func configure(arguments []argument, keys kube.Keys) kube.Config {
+// configure makes an API server's configuration of what the real kubeadm makes of the snippet. Files are the test's own.
+func configure(t *testing.T, snippet string, keys kube.Keys) kube.Config {
+	t.Helper()
 	c := kube.Config{Keys: keys}
-	for _, a := range arguments {
-		if a.Name == "service-account-issuer" {
-			c.Issuers = append(c.Issuers, a.Value)
-			continue
+	for _, flag := range kubeadm.APIServerFlags(t, snippet) {
+		name, value, _ := strings.Cut(flag, "=")
+		switch {
+		case name == "--service-account-issuer":
+			c.Issuers = append(c.Issuers, value)
+		case name == "--api-audiences", strings.HasPrefix(name, "--service-account-") && !strings.HasSuffix(name, "-file"):
+			c.Flags = append(c.Flags, flag)
 		}
-		c.Flags = append(c.Flags, fmt.Sprintf("--%s=%s", a.Name, a.Value))
 	}
 	return c
 }
@@ -67,9 +54,9 @@ func configure(arguments []argument, keys kube.Keys) kube.Config {
 func TestIssuerOnRealAPIServers(t *testing.T) {
 	t.Parallel()
 	keys := kube.Keys{Sign: kube.NewKey(t, kube.RSA2048)}
-	after := configure(kubeadmArguments(t), keys)
-	if len(after.Issuers) != 2 {
-		t.Fatalf("issuers %v, want new and old", after.Issuers)
+	after := configure(t, kubeadmSnippet(t), keys)
+	if len(after.Issuers) != 2 || len(after.Flags) != 3 {
+		t.Fatalf("issuers %v, want new and old; flags %v, want three", after.Issuers, after.Flags)
 	}
 	issuer, old := after.Issuers[0], after.Issuers[1]
 	cluster := kube.Start(t, kube.Options{Servers: []kube.Config{after, {Keys: keys, Issuers: []string{old}}}})
@@ -84,7 +71,7 @@ func TestIssuerOnRealAPIServers(t *testing.T) {
 	checkAccepted(t, cluster, 0, "a token of the old issuer", before, true)
 	checkAccepted(t, cluster, 1, "a token of the new issuer, before the first pass", signed, false)
 
-	firstPass := configure(kubeadmArguments(t), keys)
+	firstPass := configure(t, kubeadmSnippet(t), keys)
 	slices.Reverse(firstPass.Issuers)
 	added := kube.NewKey(t, kube.RSA2048)
 	other := kube.NewKey(t, kube.RSA2048)

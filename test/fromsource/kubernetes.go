@@ -23,6 +23,11 @@ var Kubernetes = Set{name: "kube", module: "test/kube/binaries", programs: []pro
 	apiServer,
 }}
 
+// Kubeadm writes the manifests of control planes.
+var Kubeadm = Set{name: "kubeadm", module: "test/kubeadm/binaries", programs: []program{{
+	name: "kubeadm", module: kubernetesModule, pkg: kubernetesModule + "/cmd/kubeadm", cost: "3 CPU-minutes", version: true,
+}}}
+
 const kubernetesModule = "k8s.io/kubernetes"
 
 var apiServer = program{

@@ -1,5 +1,5 @@
 // Package gcp runs a stand-in for Google Cloud Storage for tests: fake-gcs-server, an independent server of its JSON API, built from
-// source the first time, which takes about two minutes of CPU (`go run ./test/gcp/build` shows the progress).
+// source the first time, which takes about two minutes of CPU (`make gcp` shows the progress).
 //
 // # What differs from Google's
 //

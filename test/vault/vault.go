@@ -1,5 +1,5 @@
 // Package vault runs a real HashiCorp Vault for tests: its development server, in memory, with one root token, on a loopback address. It is built from
-// source the first time, which takes about eight minutes of CPU (`go run ./test/vault/build` shows the progress). It is a tool of the tests: nothing of it is
+// source the first time, which takes about eight minutes of CPU (`make vault` shows the progress). It is a tool of the tests: nothing of it is
 // linked into anything of ours.
 package vault
 
