@@ -163,6 +163,9 @@ func (p *planner) listAccounts() {
 		p.plan.Accounts = append(p.plan.Accounts, *a)
 		p.warnAccount(a)
 	}
+	if slices.Sort(p.unread); len(p.unread) > 0 {
+		p.note("service accounts", "these were not read, so the new accounts lack their imagePullSecrets: "+some(slices.Compact(p.unread)), "Read serviceaccounts, too, and plan again.")
+	}
 }
 
 // manifest makes an account that has what its workloads have through their present ones: the secrets for pulling images, above all.
@@ -176,7 +179,7 @@ func (p *planner) manifest(a *Account) {
 		namespace, name, _ := strings.Cut(from, "/")
 		old, read := p.cluster.Accounts[inventory.Name{Namespace: namespace, Name: name}]
 		if !read {
-			p.note("service account "+from, "it was not read, so its imagePullSecrets are not in the new account "+a.ServiceAccount.String(), "Compare the two before a workload moves.")
+			p.unread = append(p.unread, from)
 			continue
 		}
 		for _, secret := range old.ImagePullSecrets {
@@ -197,7 +200,8 @@ func (p *planner) warnAccount(a *Account) {
 	}
 	var others []string
 	for _, w := range p.users[inventory.Name(a.ServiceAccount)] {
-		if !slices.Contains(a.Workloads, w.ID()) && movedTo(w) != a.Role {
+		asks := slices.ContainsFunc(p.tasks, func(t *task) bool { return t.Workload == w })
+		if !asks && movedTo(w) != a.Role {
 			others = append(others, w.ID())
 		}
 	}

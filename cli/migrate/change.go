@@ -3,7 +3,6 @@ package migrate
 import (
 	"encoding/json"
 	"fmt"
-	"reflect"
 	"regexp"
 	"slices"
 	"strings"
@@ -26,7 +25,7 @@ func (p *planner) change(t *task) {
 	after, notes, err := p.switched(t)
 	if err != nil {
 		p.left = append(p.left, t.ID())
-		p.decide(t.ID(), err.Error(), "Change the workload so that the token has its place, and plan again.")
+		p.decide(t.ID(), strings.TrimPrefix(err.Error(), workload.ErrFile.Error()+": "), "Change the workload so that the token has its place, and plan again.")
 		return
 	}
 	p.left = append(p.left, t.ID())
@@ -36,6 +35,7 @@ func (p *planner) change(t *task) {
 	case t.Controller != "":
 		p.decide(t.ID(), fmt.Sprintf("%s makes its pods, which this plan does not know to patch", t.Controller),
 			fmt.Sprintf("There, set serviceAccountName: %s, and add what kube-iam-assume inject aws --role-arn %s adds; later, take %s out.", t.account.Name, t.role, p.traces(t)))
+		return
 	case t.Kind == "Pod" && before.Annotations["kubernetes.io/config.mirror"] != "":
 		p.decide(t.ID(), "it is a static pod, which can't have a service account", "Make a Deployment or DaemonSet of it, or give it credentials of its node's.")
 		return
@@ -55,7 +55,10 @@ func (p *planner) change(t *task) {
 // switched is the template with the service account, the token and the variables, and without what SDKs would take before them.
 func (p *planner) switched(t *task) (*core.PodTemplateSpec, []string, error) {
 	after := t.Template.DeepCopy()
-	after.Spec.ServiceAccountName, after.Spec.DeprecatedServiceAccount = t.account.Name, t.account.Name // the second takes the first's place where that is missing
+	if t.Account().Name != t.account.Name {
+		// The API server takes the second where the first is missing, so both change, and both change back.
+		after.Spec.ServiceAccountName, after.Spec.DeprecatedServiceAccount = t.account.Name, t.account.Name
+	}
 	removeCredentialFiles(&after.Spec, t.ask.Secrets)
 	login, err := workload.AWS(t.role, p.Audience)
 	if err != nil {
@@ -243,7 +246,35 @@ func (p *planner) notes(t *task) []string {
 	if unseen {
 		notes = append(notes, "envFrom was not looked into: AWS_ACCESS_KEY_ID, AWS_PROFILE or AWS_SHARED_CREDENTIALS_FILE from there would go before the token.")
 	}
-	return append(notes, rollout(t)...)
+	return append(append(notes, managed(t)...), rollout(t)...)
+}
+
+// managers are marks of what will put a workload back to what it says.
+var managers = []struct{ mark, who string }{
+	{"argocd.argoproj.io/tracking-id", "Argo CD"},
+	{"argocd.argoproj.io/instance", "Argo CD"},
+	{"kustomize.toolkit.fluxcd.io/name", "Flux"},
+	{"helm.toolkit.fluxcd.io/name", "Flux"},
+	{"meta.helm.sh/release-name", "Helm"},
+}
+
+func managed(t *task) []string {
+	var o struct {
+		Metadata struct {
+			Labels map[string]string `json:"labels"`
+		} `json:"metadata"`
+	}
+	_ = json.Unmarshal(t.Object, &o) // it was read before
+	for _, manager := range managers {
+		name, found := t.Annotations[manager.mark]
+		if !found {
+			name, found = o.Metadata.Labels[manager.mark]
+		}
+		if found {
+			return []string{fmt.Sprintf("%s (%s) makes it, and would undo a patch: make the same change there.", manager.who, name)}
+		}
+	}
+	return nil
 }
 
 // rollout tells how a changed template gets to the pods, where it does not by itself.
@@ -268,17 +299,10 @@ func rollout(t *task) []string {
 	return nil
 }
 
-func equalTemplates(a, b *core.PodTemplateSpec) bool {
-	var x, y any
-	return json.Unmarshal(encode(a), &x) == nil && json.Unmarshal(encode(b), &y) == nil && reflect.DeepEqual(x, y)
-}
-
 // verification is what shows that a workload got there, in order.
 func (p *planner) verification(t *task) []string {
 	kind := strings.ToLower(t.Kind)
-	_, id := accountOf(t.role)
-	partition, _ := accountOf(t.role)
-	_, name, _ := strings.Cut(t.role, ":role/")
+	partition, id := accountOf(t.role)
 	commands := []string{fmt.Sprintf("kubectl -n %s create token %s --audience %s | kube-iam-assume verify - --issuer %s --audience %s", t.Namespace, t.account.Name, p.Audience, p.Cluster.Issuer, p.Audience)}
 	switch t.Kind {
 	case "Deployment", "StatefulSet", "DaemonSet":
@@ -290,7 +314,7 @@ func (p *planner) verification(t *task) []string {
 	if t.Kind == "CronJob" {
 		target = fmt.Sprintf("job/%.40s-check", t.Name.Name)
 	}
-	return append(commands, fmt.Sprintf("kubectl -n %s exec %s -- aws sts get-caller-identity   # wanted: arn:%s:sts::%s:assumed-role/%s/…", t.Namespace, target, partition, id, lastPart(name)))
+	return append(commands, fmt.Sprintf("kubectl -n %s exec %s -- aws sts get-caller-identity   # wanted: arn:%s:sts::%s:assumed-role/%s/…", t.Namespace, target, partition, id, lastPart(t.role)))
 }
 
 func lastPart(name string) string { return name[strings.LastIndex(name, "/")+1:] }

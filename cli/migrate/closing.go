@@ -10,6 +10,7 @@ import (
 
 	"github.com/kube-iam-assume/kube-iam-assume/cli/migrate/agent"
 	"github.com/kube-iam-assume/kube-iam-assume/cli/migrate/inventory"
+	"github.com/kube-iam-assume/kube-iam-assume/cli/trust"
 )
 
 // Closing is the last step: the old agent goes, and nothing in a pod reaches the node's metadata any more.
@@ -17,7 +18,7 @@ type Closing struct {
 	Ready   bool     `json:"ready"`          // nothing uses the old way
 	Left    []string `json:"left,omitempty"` // what still does, with what could not be planned
 	Needs   []string `json:"needsMetadata,omitempty"`
-	Actions []Action `json:"actions"`
+	Actions []Action `json:"actions,omitempty"` // once it is ready
 }
 
 // An Action is a part of the last step.
@@ -36,8 +37,10 @@ func (p *planner) close() {
 			c.Needs = append(c.Needs, w.ID()+": "+reason)
 		}
 	}
-	c.Actions = append(c.Actions, p.removeAgent(), p.removeRules(), p.removeRights())
-	c.Actions = append(c.Actions, p.closeMetadata()...)
+	if !c.Ready {
+		return
+	}
+	c.Actions = append(closeMetadata(), p.removeAgent(), p.removeRules(), p.removeRights())
 	c.Actions = slices.DeleteFunc(c.Actions, func(a Action) bool { return a.What == "" })
 }
 
@@ -74,7 +77,7 @@ func needsMetadata(w *inventory.Workload) string {
 }
 
 func (p *planner) removeAgent() Action {
-	a := Action{What: fmt.Sprintf("Take %s away, after a day on which its log and its metrics showed no request for credentials.", p.Settings.Agent)}
+	a := Action{What: fmt.Sprintf("Take %s away, after a day on which its log showed no request.", p.Settings.Agent)}
 	for _, w := range p.Agents {
 		a.Commands = append(a.Commands, fmt.Sprintf("kubectl -n %s delete %s %s", w.Namespace, strings.ToLower(w.Kind), w.Name.Name))
 	}
@@ -92,7 +95,7 @@ func (p *planner) removeAgent() Action {
 	if len(p.Agents) == 0 {
 		a.What += " It was not among what was read."
 	}
-	a.What += " Its iptables rule, which sends 169.254.169.254 to it, stays on every node until it is deleted or the node restarts: close the address before."
+	a.What += " Its iptables rule, which sends 169.254.169.254 to it, goes sooner (kiam, at the agent's end) or later (kube2iam, at the node's); then pods reach the node's own, unless it was closed before."
 	return a
 }
 
@@ -109,39 +112,35 @@ func (p *planner) removeRules() Action {
 	return Action{"Take the namespaces' annotations away, which mean nothing without the agent.", commands}
 }
 
-// removeRights ends what the old way needed in IAM.
+// removeRights ends what the old way needed in IAM. Which roles that are shows in the list of roles: they trust the nodes, and service accounts.
 func (p *planner) removeRights() Action {
-	a := Action{What: "Take the right to sts:AssumeRole from the role that the agent used: its node's, or its own. Nothing in a pod can take another's role after that."}
-	if trusted := p.trusted(); len(p.NodeRoles) == 0 && len(trusted) > 0 {
-		a.What += " The roles of this plan trust: " + join(trusted) + "; say which are nodes' with --node-role, and the policies without them are printed."
-	}
-	for _, r := range p.plan.Roles {
-		if len(r.After) > 0 {
-			a.Commands = append(a.Commands, updateTrust(r.ARN, r.After))
+	a := Action{What: "Take the right to sts:AssumeRole from the role that the agent used: its node's, or its own. Then nothing in a pod takes another's role."}
+	trusted := map[string]bool{}
+	for _, arn := range slices.Sorted(maps.Keys(p.Roles)) {
+		present, err := parsePolicy(p.Roles[arn].Trust)
+		partition, id := accountOf(arn)
+		account := trust.AWS{Partition: partition, Account: id, Audience: p.Audience}
+		if err != nil || !slices.ContainsFunc(present.Statement, func(s json.RawMessage) bool { _, ours := letsIn(s, account, p.Cluster); return ours }) {
+			continue
 		}
+		after := present
+		after.Statement = slices.DeleteFunc(slices.Clone(present.Statement), func(s json.RawMessage) bool { return onlyFor(s, p.NodeRoles) })
+		if len(after.Statement) < len(present.Statement) {
+			a.Commands = append(a.Commands, updateTrust(arn, compact(encode(after))))
+		}
+		for _, s := range after.Statement {
+			for _, other := range principals(s) {
+				trusted[other] = true
+			}
+		}
+	}
+	switch {
+	case len(trusted) > 0:
+		a.What += " Workloads' roles trust these beside service accounts; say which are nodes' with --node-role, and the policies without them are printed: " + join(slices.Sorted(maps.Keys(trusted))) + "."
+	case p.Roles == nil:
+		a.What += " With --roles or --aws, and --node-role, the policies without it are printed."
 	}
 	return a
-}
-
-func (p *planner) trusted() []string {
-	found := map[string]bool{}
-	for _, r := range p.plan.Roles {
-		before, err := parsePolicy(r.Before)
-		if err != nil {
-			continue // it is not known
-		}
-		for _, statement := range before.Statement {
-			var s struct {
-				Principal map[string]json.RawMessage `json:"Principal"`
-			}
-			if json.Unmarshal(statement, &s) == nil {
-				for _, arn := range texts(s.Principal["AWS"]) {
-					found[arn] = true
-				}
-			}
-		}
-	}
-	return slices.Sorted(maps.Keys(found))
 }
 
 func updateTrust(arn string, document json.RawMessage) string {
@@ -155,17 +154,16 @@ func quote(text string) string { return "'" + strings.ReplaceAll(text, "'", `'\'
 const metadataPolicy = `{"apiVersion":"networking.k8s.io/v1","kind":"NetworkPolicy","metadata":{"name":"no-node-metadata"},"spec":{"podSelector":{},"policyTypes":["Egress"],` +
 	`"egress":[{"to":[{"ipBlock":{"cidr":"0.0.0.0/0","except":["169.254.169.254/32"]}},{"ipBlock":{"cidr":"::/0","except":["fd00:ec2::254/128"]}}]}]}}`
 
-func (p *planner) closeMetadata() []Action {
-	actions := []Action{{
+func closeMetadata() []Action {
+	return []Action{{
 		"Close the node's metadata address to pods: ask for IMDSv2 and let its answers go one hop only, which ends at the node. For the instances there are, and in what new ones are made from (launch template, " +
 			"Auto Scaling group). Pods on the host's network still reach it.",
 		[]string{"aws ec2 modify-instance-metadata-options --instance-id INSTANCE --http-tokens required --http-put-response-hop-limit 1"},
-	}}
-	return append(actions, Action{
+	}, {
 		"Or, where the instances can't be changed, one of these: on every node, for the interface of the pods' network; or in every namespace, if the network plugin keeps to policies (one that lets more out adds to it).",
 		[]string{
 			"iptables -I FORWARD -d 169.254.169.254/32 -j DROP && ip6tables -I FORWARD -d fd00:ec2::254/128 -j DROP   # and at every start of the node",
-			"kubectl -n NAMESPACE apply -f - <<< " + quote(metadataPolicy),
+			"echo " + quote(metadataPolicy) + " | kubectl -n NAMESPACE apply -f -",
 		},
-	})
+	}}
 }

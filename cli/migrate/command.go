@@ -113,6 +113,7 @@ func (f *flags) add(c *cobra.Command, name string) {
 		s.BoolVar(&f.restrict, "namespace-restrictions", false, "namespaces have to allow roles")
 		s.StringVar(&f.given.Format, "namespace-restriction-format", "", "`form` of what they allow: glob or regexp")
 	case agent.Kiam:
+		s.BoolVar(&f.given.OnNames, "before-v4", false, "the expressions are held against roles as they are written, and not against their ARNs, as kiam did before version 4; default: by its image")
 		s.BoolVar(&f.loose, "disable-strict-namespace-regexp", false, "an expression of a namespace may match a part of the ARN")
 	}
 }
@@ -146,7 +147,7 @@ func (f *flags) run(c *cobra.Command, name string) error {
 		return err
 	}
 	if len(p.Decisions) > 0 {
-		return fmt.Errorf("%d: %w", len(p.Decisions), ErrDecisions)
+		return fmt.Errorf("%w: %d, listed first in it", ErrDecisions, len(p.Decisions))
 	}
 	return nil
 }
@@ -186,6 +187,9 @@ func (f *flags) settle(c *cobra.Command) {
 	}
 	if f.given.Format != "" {
 		s.Format = f.given.Format
+	}
+	if given("before-v4") {
+		s.OnNames = f.given.OnNames
 	}
 	if given("disable-strict-namespace-regexp") {
 		s.Format = map[bool]string{true: "regexp", false: "anchored"}[f.loose]

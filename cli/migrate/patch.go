@@ -4,6 +4,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"reflect"
+	"slices"
 	"strings"
 
 	core "k8s.io/api/core/v1"
@@ -16,69 +18,102 @@ var errPatch = errors.New("no patch makes this change")
 // patches are the ways there and back. Each is tried before it is printed.
 func (w *Workload) patches(before, switched, finished *core.PodTemplateSpec) error {
 	for _, step := range []struct {
-		from, to *core.PodTemplateSpec
-		there    *json.RawMessage
-		back     *json.RawMessage
+		from, to    *core.PodTemplateSpec
+		there, back *json.RawMessage
 	}{{before, switched, &w.Switch, &w.UndoSwitch}, {switched, finished, &w.Finish, &w.UndoFinish}} {
 		if equalTemplates(step.from, step.to) {
 			continue
 		}
 		var err error
-		if *step.there, err = patch(w.Kind, step.from, step.to); err != nil {
+		if *step.there, err = patch(w.Kind, step.from, step.to, anyOrder); err != nil {
 			return err
 		}
-		if *step.back, err = patch(w.Kind, step.to, step.from); err != nil {
+		if *step.back, err = patch(w.Kind, step.to, step.from, equalTemplates); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// patch is a strategic merge patch of an object of this kind. The order of lists is in it only where the result would not have it otherwise.
-func patch(kind string, from, to *core.PodTemplateSpec) (json.RawMessage, error) {
-	before, after := encode(from), encode(to)
-	full, err := strategicpatch.CreateTwoWayMergePatch(before, after, core.PodTemplateSpec{})
+// patch is a strategic merge patch of an object of this kind. The order of lists is in it only where the result would not be right otherwise.
+func patch(kind string, from, to *core.PodTemplateSpec, right func(a, b *core.PodTemplateSpec) bool) (json.RawMessage, error) {
+	full, err := strategicpatch.CreateTwoWayMergePatch(encode(propped(from)), encode(propped(to)), core.PodTemplateSpec{})
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", errPatch, err)
 	}
-	short := encode(unordered(full))
-	for _, candidate := range []json.RawMessage{short, full} {
-		if makes(before, candidate, to) {
+	for _, ordered := range []bool{false, true} {
+		var candidate any
+		if err := json.Unmarshal(full, &candidate); err != nil {
+			return nil, err
+		}
+		clean(candidate, ordered)
+		result, err := strategicpatch.StrategicMergePatch(encode(from), encode(candidate), core.PodTemplateSpec{})
+		var got core.PodTemplateSpec
+		if err == nil && json.Unmarshal(result, &got) == nil && right(&got, to) {
 			return encode(nest(kind, candidate)), nil
 		}
 	}
 	return nil, errPatch
 }
 
-func makes(before, candidate json.RawMessage, wanted *core.PodTemplateSpec) bool {
-	result, err := strategicpatch.StrategicMergePatch(before, candidate, core.PodTemplateSpec{})
-	var got core.PodTemplateSpec
-	return err == nil && json.Unmarshal(result, &got) == nil && equalTemplates(&got, wanted)
-}
+// prop is an element that both sides of a comparison have, so that no list or map of the patch is null: that would take away what somebody else has
+// added to it since.
+const prop = "kube-iam-assume-prop"
 
-// unordered is a patch without the lists' order.
-func unordered(patch []byte) any {
-	var v any
-	if json.Unmarshal(patch, &v) != nil {
-		return json.RawMessage(patch)
+func propped(template *core.PodTemplateSpec) *core.PodTemplateSpec {
+	t := template.DeepCopy()
+	if t.Annotations == nil {
+		t.Annotations = map[string]string{}
 	}
-	strip(v)
-	return v
+	t.Annotations[prop] = ""
+	t.Spec.Volumes = append(t.Spec.Volumes, core.Volume{Name: prop})
+	eachContainer(&t.Spec, func(c *core.Container) {
+		c.Env = append(c.Env, core.EnvVar{Name: prop})
+		c.VolumeMounts = append(c.VolumeMounts, core.VolumeMount{Name: prop, MountPath: prop})
+	})
+	return t
 }
 
-func strip(v any) {
+// clean takes the props out of a patch, and with them the lists' order unless it is wanted.
+func clean(v any, ordered bool) {
 	switch v := v.(type) {
 	case map[string]any:
 		for key, member := range v {
-			if strings.HasPrefix(key, "$setElementOrder/") {
-				delete(v, key)
+			if order, list := member.([]any); list && strings.HasPrefix(key, "$setElementOrder/") {
+				v[key] = slices.DeleteFunc(order, isProp)
+				if !ordered {
+					delete(v, key)
+				}
 				continue
 			}
-			strip(member)
+			clean(member, ordered)
 		}
 	case []any:
 		for _, member := range v {
-			strip(member)
+			clean(member, ordered)
 		}
 	}
+}
+
+func isProp(element any) bool {
+	o, _ := element.(map[string]any)
+	return o["name"] == prop || o["mountPath"] == prop
+}
+
+func equalTemplates(a, b *core.PodTemplateSpec) bool {
+	var x, y any
+	return json.Unmarshal(encode(a), &x) == nil && json.Unmarshal(encode(b), &y) == nil && reflect.DeepEqual(x, y)
+}
+
+// anyOrder is for patches that add: volumes have no order, and variables that are added name no other.
+func anyOrder(a, b *core.PodTemplateSpec) bool { return equalTemplates(sorted(a), sorted(b)) }
+
+func sorted(template *core.PodTemplateSpec) *core.PodTemplateSpec {
+	t := template.DeepCopy()
+	slices.SortFunc(t.Spec.Volumes, func(a, b core.Volume) int { return strings.Compare(a.Name, b.Name) })
+	eachContainer(&t.Spec, func(c *core.Container) {
+		slices.SortFunc(c.Env, func(a, b core.EnvVar) int { return strings.Compare(a.Name, b.Name) })
+		slices.SortFunc(c.VolumeMounts, func(a, b core.VolumeMount) int { return strings.Compare(a.MountPath, b.MountPath) })
+	})
+	return t
 }

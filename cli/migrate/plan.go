@@ -18,8 +18,8 @@ import (
 	"github.com/kube-iam-assume/kube-iam-assume/cli/trust"
 )
 
-// ErrDecisions means that the plan leaves something to a person; it lists what.
-var ErrDecisions = errors.New("the plan needs decisions; they are listed in it")
+// ErrDecisions means that the plan, which is printed all the same, leaves something to a person.
+var ErrDecisions = errors.New("the plan leaves decisions to you")
 
 // Options are what the plan is made by.
 type Options struct {
@@ -75,8 +75,7 @@ type Role struct {
 	Document   json.RawMessage   `json:"document"`
 	Whole      bool              `json:"whole"` // Document replaces the present policy; otherwise its statements are to be added
 	Changed    bool              `json:"changed"`
-	Characters int               `json:"characters"` // as IAM counts them
-	After      json.RawMessage   `json:"after,omitempty"`
+	Characters int               `json:"characters"`      // as IAM counts them
 	Parts      []trust.AWSPolicy `json:"parts,omitempty"` // for roles of their own, where one is too long
 }
 
@@ -112,6 +111,7 @@ type planner struct {
 	cluster *inventory.Cluster
 	plan    *Plan
 	tasks   []*task
+	unread  []string // service accounts that workloads leave, and that were not read
 	left    []string // workloads that use the old way and are no task
 	users   map[inventory.Name][]*inventory.Workload
 }

@@ -1,9 +1,11 @@
 package migrate
 
 import (
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 
 	"github.com/kube-iam-assume/kube-iam-assume/cli/migrate/agent"
 	"github.com/kube-iam-assume/kube-iam-assume/cli/migrate/inventory"
@@ -28,6 +30,8 @@ func (p *planner) resolve() {
 		p.misplaced(w)
 		ask, err := p.Settings.Asks(p.cluster, w.Namespace, w.Template)
 		switch {
+		case errors.Is(err, agent.ErrSeveral):
+			p.refuse(w, err, "One token is for one role: give one of them the rights of both, or make two workloads of it.")
 		case err != nil:
 			p.refuse(w, err, "Its pods get no role today. Name the role it needs, or take the request away.")
 		case ask == nil:
@@ -46,6 +50,9 @@ func (p *planner) resolve() {
 // one makes a task of a workload, if it gets the role that it asks for.
 func (p *planner) one(w *inventory.Workload, ask *agent.Ask, rules map[string]agent.Rules) {
 	arn, err := p.Settings.ARN(ask.Written)
+	if err != nil && ask.ARN != "" {
+		arn, err = ask.ARN, nil
+	}
 	if err == nil {
 		if _, wrong := workload.AWS(arn, p.Audience); wrong != nil {
 			err = fmt.Errorf("%w: %q is not the ARN of one", agent.ErrRole, arn)
@@ -64,8 +71,12 @@ func (p *planner) one(w *inventory.Workload, ask *agent.Ask, rules map[string]ag
 			p.refuse(w, fmt.Errorf("%w: namespace %s was not read, so nobody knows whether it allows %s", agent.ErrRefused, w.Namespace, arn), "Read the namespaces, too.")
 			return
 		}
-		if _, ok := allowed.Allow(arn); !ok {
-			p.refuse(w, fmt.Errorf("%w: it asks for %s, which the annotation %s of its namespace does not allow (%s)", agent.ErrRefused, arn, p.Settings.NamespaceKey, quoted(allowed.Patterns())),
+		asked := arn
+		if p.Settings.OnNames {
+			asked = ask.Written
+		}
+		if !allowed.Allow(asked) {
+			p.refuse(w, fmt.Errorf("%w: it asks for %s, which the annotation %s of its namespace does not allow (%s)", agent.ErrRefused, asked, p.Settings.NamespaceKey, quoted(allowed.Patterns())),
 				"It does not work today, either. Take the request away, or allow the role, and plan again.")
 			return
 		}
@@ -118,7 +129,11 @@ func (p *planner) defaultRole(users []string) {
 		return
 	}
 	p.left = append(p.left, users...)
-	p.decide("kube2iam's default role "+p.Settings.DefaultRole, fmt.Sprintf("%d workloads ask for no role, and so can get it, whether or not they need it: %s", len(users), some(users)),
+	name := p.Settings.DefaultRole
+	if name == "" {
+		name = "(the node's)"
+	}
+	p.decide("kube2iam's default role "+name, fmt.Sprintf("%d workloads ask for no role, and so can get it, whether or not they need it: %s", len(users), some(users)),
 		"CloudTrail's AssumeRole events of the role say who does. Annotate those with "+p.Settings.RoleKey+" (nothing changes for them), and plan again with --default-unused.")
 }
 
@@ -137,7 +152,11 @@ func (p *planner) namespaces(rules map[string]agent.Rules) {
 		}
 		var idle []string
 		for _, arn := range slices.Sorted(maps.Keys(p.Roles)) {
-			if _, allowed := rules[namespace].Allow(arn); allowed && !used[arn] {
+			asked := arn
+			if p.Settings.OnNames {
+				_, asked, _ = strings.Cut(arn, ":role/")
+			}
+			if rules[namespace].Allow(asked) && !used[arn] {
 				idle = append(idle, arn)
 			}
 		}

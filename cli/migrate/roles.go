@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"reflect"
 	"slices"
 	"strings"
 
@@ -57,11 +56,20 @@ func (p *planner) writeRoles() {
 		}
 		p.role(arn, who)
 	}
+	var unknown []string
+	for _, r := range p.plan.Roles {
+		if !r.Whole {
+			unknown = append(unknown, r.ARN)
+		}
+	}
+	if len(unknown) > 0 {
+		p.note("roles", "the present trust policies are not known of "+join(unknown), "Plan again with --roles or --aws; or read each with aws iam get-role, and add the statement to it. What is printed here must not replace it.")
+	}
 }
 
 // accountOf is the partition and the ID of a role's account, which has to know the issuer.
 func accountOf(arn string) (partition, id string) {
-	parts := strings.SplitN(arn, ":", 6)
+	parts := append(strings.SplitN(arn, ":", 6), make([]string, 5)...)
 	return parts[1], parts[4]
 }
 
@@ -80,63 +88,81 @@ func (p *planner) role(arn string, who trust.Selection) {
 	added := account.Document(who)
 	r.Document = encode(added)
 	if known, found := p.Roles[arn]; found && len(known.Trust) > 0 {
-		if err := r.merge(known.Trust, added, p.NodeRoles); err != nil {
+		if err := r.merge(known.Trust, account, who); err != nil {
 			p.decide("role "+arn, "its present trust policy: "+err.Error(), "Read it again with aws iam get-role.")
 			return
 		}
-	} else if statement := p.nodeStatement(); statement != nil {
-		merged := policy{Version: added.Version, Statement: []json.RawMessage{statement}}
-		for _, s := range added.Statement {
-			merged.Statement = append(merged.Statement, encode(s))
-		}
-		r.Document, r.After = encode(merged), encode(added)
 	}
 	r.Characters = len(r.Document)
 	if r.Characters > p.Characters {
 		r.Parts = report.Policies
 		p.tooLong(&r, added)
 	}
-	if !r.Whole {
-		p.note("role "+arn, "its present trust policy is not known", "Read it with aws iam get-role and add the statement to it, or plan again with --roles or --aws. Don't replace it by what is printed here.")
-	}
 	p.plan.Roles = append(p.plan.Roles, r)
 }
 
-// nodeStatement is how roles are let in by the old way, as far as that was said.
-func (p *planner) nodeStatement() json.RawMessage {
-	if len(p.NodeRoles) == 0 {
-		return nil
-	}
-	return encode(map[string]any{"Effect": "Allow", "Principal": map[string]any{"AWS": trust.Values(p.NodeRoles)}, "Action": "sts:AssumeRole"})
-}
-
-// merge keeps every statement there is, and adds those that are not. After is the policy without the node's way in.
-func (r *Role) merge(present json.RawMessage, added trust.AWSDocument, nodes []string) error {
-	before, err := parsePolicy(present)
+// merge keeps every statement there is. Service accounts that one of them lets in already are left out, the others join a statement that differs from
+// theirs in nothing else, or get one.
+func (r *Role) merge(present json.RawMessage, account trust.AWS, who trust.Selection) error {
+	merged, err := parsePolicy(present)
 	if err != nil {
 		return err
 	}
-	merged, after := before, policy{Version: before.Version, ID: before.ID, Statement: []json.RawMessage{}}
-	r.Changed = false
-	for _, statement := range before.Statement {
-		if !onlyFor(statement, nodes) {
-			after.Statement = append(after.Statement, statement)
-		}
-	}
-	for _, statement := range added.Statement {
-		text := encode(statement)
-		if slices.ContainsFunc(before.Statement, func(other json.RawMessage) bool { return same(text, other) }) {
+	r.Before, r.Whole, r.Changed = compact(present), true, false
+	cluster, joined := who.Clusters[0], -1
+	for i, statement := range merged.Statement {
+		subjects, ours := letsIn(statement, account, cluster)
+		if !ours {
 			continue
 		}
+		joined = i
+		who.Accounts = slices.DeleteFunc(slices.Clone(who.Accounts), func(a trust.ServiceAccount) bool { return slices.Contains(subjects, a.Subject()) })
+	}
+	switch {
+	case len(who.Accounts) == 0:
+	case joined >= 0:
 		r.Changed = true
-		merged.Statement = append(merged.Statement[:len(merged.Statement):len(merged.Statement)], text)
-		after.Statement = append(after.Statement, text)
+		merged.Statement = slices.Clone(merged.Statement)
+		merged.Statement[joined] = withSubjects(merged.Statement[joined], cluster, who.Accounts)
+	default:
+		r.Changed = true
+		merged.Statement = append(slices.Clone(merged.Statement), encode(account.Document(who).Statement[0]))
 	}
-	r.Before, r.Document, r.Whole = compact(present), compact(encode(merged)), true
-	if len(after.Statement) < len(merged.Statement) {
-		r.After = compact(encode(after))
-	}
+	r.Document = compact(encode(merged))
 	return nil
+}
+
+// letsIn are the subjects of a statement that is for this issuer and audience, and has no other condition.
+func letsIn(statement json.RawMessage, account trust.AWS, c trust.Cluster) (subjects []string, ours bool) {
+	var s struct {
+		Effect    string                                `json:"Effect"`
+		Principal map[string]json.RawMessage            `json:"Principal"`
+		Action    json.RawMessage                       `json:"Action"`
+		Condition map[string]map[string]json.RawMessage `json:"Condition"`
+	}
+	if json.Unmarshal(statement, &s) != nil || s.Effect != "Allow" || len(s.Condition) != 1 || len(s.Condition["StringEquals"]) != 2 {
+		return nil, false
+	}
+	equals := s.Condition["StringEquals"]
+	subjects = texts(equals[c.Host()+":sub"])
+	return subjects, len(subjects) > 0 && slices.Equal(texts(s.Principal["Federated"]), []string{account.ProviderARN(c)}) &&
+		slices.Equal(texts(s.Action), []string{"sts:AssumeRoleWithWebIdentity"}) && slices.Equal(texts(equals[c.Host()+":aud"]), []string{account.Audience})
+}
+
+// withSubjects adds service accounts to a statement that letsIn has looked at.
+func withSubjects(statement json.RawMessage, c trust.Cluster, accounts []trust.ServiceAccount) json.RawMessage {
+	var s map[string]json.RawMessage
+	var condition map[string]map[string]json.RawMessage
+	if json.Unmarshal(statement, &s) != nil || json.Unmarshal(s["Condition"], &condition) != nil {
+		panic("migrate: a statement was read before, and is no statement now")
+	}
+	subjects := texts(condition["StringEquals"][c.Host()+":sub"])
+	for _, a := range accounts {
+		subjects = append(subjects, a.Subject())
+	}
+	condition["StringEquals"][c.Host()+":sub"] = encode(trust.Values(subjects))
+	s["Condition"] = encode(condition)
+	return encode(s)
 }
 
 func compact(document json.RawMessage) json.RawMessage {
@@ -147,36 +173,21 @@ func compact(document json.RawMessage) json.RawMessage {
 	return out.Bytes()
 }
 
-// same compares what two statements say. A list of one is that one.
-func same(a, b json.RawMessage) bool {
-	var x, y any
-	return json.Unmarshal(a, &x) == nil && json.Unmarshal(b, &y) == nil && reflect.DeepEqual(unlisted(x), unlisted(y))
-}
-
-func unlisted(v any) any {
-	switch v := v.(type) {
-	case []any:
-		if len(v) == 1 {
-			return unlisted(v[0])
-		}
-	case map[string]any:
-		for key, member := range v {
-			v[key] = unlisted(member)
-		}
-	}
-	return v
-}
-
 // onlyFor reports whether a statement is for nobody but these roles.
 func onlyFor(statement json.RawMessage, nodes []string) bool {
+	who := principals(statement)
+	return len(who) > 0 && !slices.ContainsFunc(who, func(arn string) bool { return !slices.Contains(nodes, arn) })
+}
+
+// principals are the roles and accounts that a statement is for, if it is for nothing else.
+func principals(statement json.RawMessage) []string {
 	var s struct {
 		Principal map[string]json.RawMessage `json:"Principal"`
 	}
 	if json.Unmarshal(statement, &s) != nil || len(s.Principal) != 1 {
-		return false
+		return nil
 	}
-	principals := texts(s.Principal["AWS"])
-	return len(principals) > 0 && !slices.ContainsFunc(principals, func(arn string) bool { return !slices.Contains(nodes, arn) })
+	return texts(s.Principal["AWS"])
 }
 
 // texts is one text, or a list of them.

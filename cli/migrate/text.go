@@ -224,7 +224,7 @@ func (p *Plan) closingText(w *page) {
 		for _, id := range p.Closing.Left {
 			w.line("- %s", id)
 		}
-		w.line("Plan again when they are done; then this list is empty.")
+		w.line("Plan again when they are done. This step is printed when nothing is left in that list.")
 	}
 	if len(p.Closing.Needs) > 0 {
 		w.line("These may need the node's metadata:")

@@ -26,6 +26,8 @@ var (
 	ErrRole = errors.New("no role")
 	// ErrRefused means that the namespace does not allow the role; its pods don't get it today.
 	ErrRefused = errors.New("not allowed")
+	// ErrSeveral means that a workload has the credentials of several roles; one token is for one.
+	ErrSeveral = errors.New("several roles")
 	// ErrRules means that what a namespace allows can't be read; its pods get no role today.
 	ErrRules = errors.New("unreadable")
 )
@@ -39,9 +41,11 @@ type Settings struct {
 	SessionKey    string `json:"sessionNameAnnotation,omitempty"`
 	NamespaceKey  string `json:"namespaceAnnotation,omitempty"`
 	DefaultRole   string `json:"defaultRole,omitempty"`
+	NodeDefault   bool   `json:"defaultRoleOfNode,omitempty"` // the default role is the node's, as the agent finds it
 	Restricted    bool   `json:"namespacesRestricted"`
-	Format        string `json:"namespaceFormat,omitempty"` // glob, regexp (kube2iam); anchored, regexp (kiam)
-	AssumeRole    string `json:"assumeRole,omitempty"`      // which the agent takes before it takes those of pods
+	Format        string `json:"namespaceFormat,omitempty"`      // glob, regexp (kube2iam); anchored, regexp (kiam)
+	OnNames       bool   `json:"namespacesAllowNames,omitempty"` // kiam before version 4: what a namespace allows is held against the role as written, not its ARN
+	AssumeRole    string `json:"assumeRole,omitempty"`           // which the agent takes before it takes those of pods
 }
 
 // Defaults are the settings of an agent without flags.
@@ -62,6 +66,7 @@ func Defaults(agent string) Settings {
 // An Ask is what a workload's pods want.
 type Ask struct {
 	Written     string // as it is written: name, path and name, or ARN
+	ARN         string // that the agent made of it, if it says so
 	ByDefault   bool   // the pods ask for nothing, and may get the agent's default role
 	ExternalID  string
 	SessionName string
@@ -69,7 +74,7 @@ type Ask struct {
 	Secrets     []string // that hold the credentials
 }
 
-// Asks is what a pod template wants, or nil. The errors are ErrRole.
+// Asks is what a pod template wants, or nil. The errors are ErrRole and ErrSeveral.
 func (s Settings) Asks(c *inventory.Cluster, namespace string, template core.PodTemplateSpec) (*Ask, error) {
 	if s.Agent == Controller {
 		return controllerAsk(c, namespace, template.Spec)
@@ -80,7 +85,7 @@ func (s Settings) Asks(c *inventory.Cluster, namespace string, template core.Pod
 		return nil, fmt.Errorf("%w: the annotation %s is empty", ErrRole, s.RoleKey)
 	case written != "":
 		return &Ask{Written: written, ExternalID: template.Annotations[s.ExternalIDKey], SessionName: template.Annotations[s.SessionKey]}, nil
-	case s.DefaultRole != "" && !template.Spec.HostNetwork:
+	case (s.DefaultRole != "" || s.NodeDefault) && !template.Spec.HostNetwork:
 		return &Ask{Written: s.DefaultRole, ByDefault: true}, nil
 	}
 	return nil, nil
@@ -108,10 +113,10 @@ func controllerAsk(c *inventory.Cluster, namespace string, spec core.PodSpec) (*
 			return nil, fmt.Errorf("%w: the AWSIAMRole %s has no roleReference", ErrRole, secret)
 		}
 		if ask != nil && ask.Written != reference {
-			return nil, fmt.Errorf("%w: it mounts the credentials of two, %s and %s: one pod has one web identity", ErrRole, ask.Written, reference)
+			return nil, fmt.Errorf("%w: it mounts the credentials of %s and of %s", ErrSeveral, ask.Written, reference)
 		}
 		if ask == nil {
-			ask = &Ask{Written: reference, Duration: role.Duration}
+			ask = &Ask{Written: reference, ARN: role.ARN, Duration: role.Duration}
 		}
 		ask.Secrets = append(ask.Secrets, secret)
 	}

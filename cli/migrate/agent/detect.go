@@ -2,6 +2,7 @@ package agent
 
 import (
 	"path"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -23,10 +24,14 @@ func Detect(c *inventory.Cluster, agent string) (Settings, []*inventory.Workload
 				found = append(found, w)
 			}
 			s.read(append(slices.Clone(container.Command), container.Args...))
+			s.OnNames = s.OnNames || agent == Kiam && beforeVersion4.MatchString(container.Image)
 		}
 	}
 	return s, found
 }
+
+// beforeVersion4 is an image of kiam that does not hold what a namespace allows against ARNs.
+var beforeVersion4 = regexp.MustCompile(`:v?[123](\.|$)`)
 
 // runs goes by the program's or the image's name, whatever registry it is from.
 func runs(container core.Container, agent string) bool {
@@ -46,11 +51,16 @@ func (s *Settings) read(line []string) {
 		if !inline && i+1 < len(line) && !strings.HasPrefix(line[i+1], "--") {
 			value = line[i+1]
 		}
+		if strings.Contains(value, "$(") {
+			continue // a variable's value, which may be anything
+		}
 		switch s.Agent + " " + name {
 		case Kube2IAM + " --base-role-arn", Kiam + " --role-base-arn", Controller + " --base-role-arn":
 			s.BaseARN = value
 		case Kube2IAM + " --default-role":
 			s.DefaultRole = value
+		case Kube2IAM + " --auto-discover-default-role":
+			s.NodeDefault = on
 		case Kube2IAM + " --iam-role-key":
 			s.RoleKey = value
 		case Kube2IAM + " --iam-external-id":

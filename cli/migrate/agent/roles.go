@@ -41,8 +41,11 @@ func ParseRoles(data []byte) (Roles, error) {
 		}
 		for _, r := range *list.Roles {
 			trust, err := Document(r.AssumeRolePolicyDocument)
-			if err != nil || r.Arn == "" {
+			if err != nil {
 				return nil, fmt.Errorf("%w: the trust policy of %q: %w", ErrRoles, r.Arn, err)
+			}
+			if accountOf(r.Arn) == "" {
+				return nil, fmt.Errorf("%w: %q is no ARN", ErrRoles, r.Arn)
 			}
 			roles[r.Arn] = Role{r.Arn, trust, r.MaxSessionDuration}
 		}

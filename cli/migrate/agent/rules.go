@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"regexp"
+	"slices"
 	"strings"
 )
 
@@ -86,14 +87,9 @@ func ParseAllowedRoles(data []byte) ([]string, error) {
 	return roles, nil
 }
 
-// Allow says by which of the namespace's patterns a role is allowed.
-func (r Rules) Allow(arn string) (by string, allowed bool) {
-	for _, p := range r.patterns {
-		if p.match(arn) {
-			return p.text, true
-		}
-	}
-	return "", r.all
+// Allow reports whether the namespace allows a role.
+func (r Rules) Allow(arn string) bool {
+	return r.all || slices.ContainsFunc(r.patterns, func(p pattern) bool { return p.match(arn) })
 }
 
 // Patterns are those of the annotation, as written.
