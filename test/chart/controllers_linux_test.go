@@ -15,6 +15,7 @@ import (
 	core "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	meta "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
 
@@ -92,8 +93,24 @@ func (w *world) bind(p *core.Pod) {
 	}
 }
 
-// start runs a pod as the node's kubelet does.
+// start runs a pod as the node's kubelet does, and says that it runs, and where.
 func (w *world) start(p *core.Pod) *pod.Pod {
+	w.Helper()
+	nodes := w.as("system:node:"+node, "system:nodes")
+	started := pod.Start(w.T, w.machine(w.programs[p.Spec.Containers[0].Name], &kubelet{client: nodes, pod: p}), p)
+	ip := w.network.add(started, p.Spec.Containers[0].Ports)
+	running := fmt.Sprintf(`{"status":{"phase":"Running","podIP":%q,"podIPs":[{"ip":%q}],"conditions":[{"type":"Ready","status":"True"}]}}`, ip, ip)
+	_, err := insist(w.Context(), func() (*core.Pod, error) {
+		return nodes.CoreV1().Pods(p.Namespace).Patch(w.Context(), p.Name, types.StrategicMergePatchType, []byte(running), meta.PatchOptions{}, "status")
+	})
+	if err != nil {
+		w.Fatalf("the kubelet: %v", err)
+	}
+	return started
+}
+
+// machine is one in the cluster's network, which API servers and the publisher's host are in too.
+func (w *world) machine(program string, source pod.Source) pod.Machine {
 	w.Helper()
 	routes := map[string]pod.Dial{kube.ServiceAddress: w.dial(kube.ServiceAddress)}
 	for _, endpoint := range w.cluster.Endpoints() {
@@ -102,11 +119,10 @@ func (w *world) start(p *core.Pod) *pod.Pod {
 	routes[service] = func(ctx context.Context) (net.Conn, error) { return w.publisher.Dial("https")(ctx) }
 	address, _, _ := net.SplitHostPort(service)
 	apiHost, apiPort, _ := net.SplitHostPort(kube.ServiceAddress)
-	return pod.Start(w.T, pod.Machine{
-		Entrypoint: w.programs[p.Spec.Containers[0].Name], Source: &kubelet{client: w.as("system:node:"+node, "system:nodes"), pod: p},
-		Hosts: map[string]string{host: address}, Routes: routes,
+	return pod.Machine{
+		Entrypoint: program, Source: source, Hosts: map[string]string{host: address}, Routes: routes,
 		Environment: []string{"KUBERNETES_SERVICE_HOST=" + apiHost, "KUBERNETES_SERVICE_PORT=" + apiPort},
-	}, p)
+	}
 }
 
 func (w *world) dial(address string) pod.Dial {

@@ -3,6 +3,7 @@ package chart_test
 import (
 	"context"
 	"slices"
+	"strings"
 
 	apps "k8s.io/api/apps/v1"
 	rbac "k8s.io/api/rbac/v1"
@@ -37,6 +38,14 @@ func (w *world) everyRightIsNeeded(set *apps.ReplicaSet) {
 	p := w.start(w.newPod(set))
 	w.waitLog(p, "the publisher accepted the snapshot")
 	p.Kill()
+	// The audit log tells the same, or it could not tell of a right that is missing.
+	denied := w.denials()
+	for _, r := range rights {
+		resource := strings.TrimSuffix(r.Resource+"/"+r.Subresource, "/")
+		if missing := right(r.Namespace, r.Verb, r.Group, resource, r.Name); !denied[missing] {
+			w.Errorf("%q was taken away, and the audit log has denied only\n%s", missing, sorted(denied))
+		}
+	}
 }
 
 // take takes a rule from a Role, and returns what gives it back.

@@ -22,13 +22,13 @@ func (w *world) rotate(set *apps.ReplicaSet, replicas []*pod.Pod) {
 
 	// With notice: every API server lists the new key before one signs with it. No token may fail.
 	tokens := w.watch()
-	w.cluster.Servers[0].Restart(w.T, w.config(0, a, b))
-	replicas[0].Kill()
+	w.restart(0, w.config(0, a, b))
+	w.lose(replicas[0])
 	began := time.Now()
-	w.waitPublished(b, "graceful, replica 1 killed", began)
+	w.waitPublished(b.ID(), "graceful, replica 1 killed", began)
 	replicas[0] = w.start(w.newPod(set))
-	w.cluster.Servers[1].Restart(w.T, w.config(1, b, a))
-	w.cluster.Servers[0].Restart(w.T, w.config(0, b, a))
+	w.restart(1, w.config(1, b, a))
+	w.restart(0, w.config(0, b, a))
 	verified, failed := tokens.end()
 	w.Logf("graceful rotation: %d tokens accepted, %d refused", verified, len(failed))
 	if len(failed) > 0 || verified < 20 {
@@ -39,18 +39,42 @@ func (w *world) rotate(set *apps.ReplicaSet, replicas []*pod.Pod) {
 
 	// In one step and without notice: the new key signs, and nobody lists the old one. Whoever was believed before brings it in.
 	began = time.Now()
-	w.cluster.Servers[0].Restart(w.T, w.config(0, c))
-	replicas[1].Kill()
-	w.cluster.Servers[1].Restart(w.T, w.config(1, c))
+	w.restart(0, w.config(0, c))
+	w.lose(replicas[1])
+	w.restart(1, w.config(1, c))
 	w.renew(replicas[0])
-	w.waitPublished(c, "one step, replica 2 killed", began)
+	w.waitPublished(c.ID(), "one step, replica 2 killed", began)
 	for _, key := range []*kube.Key{a, b} {
-		if err := w.published(w.Context(), key); err != nil {
+		if err := w.published(w.Context(), key.ID()); err != nil {
 			w.Errorf("an old key is lost: %v", err)
 		}
 	}
 	replicas[1] = w.start(w.newPod(set))
 	w.waitLog(replicas[1], "the publisher accepted the snapshot", c.ID())
+}
+
+// restart is remembered with its time: what is refused meanwhile is no fault.
+type restart struct {
+	server int
+	began  time.Time
+	ready  time.Time
+}
+
+func (w *world) restart(server int, config kube.Config) {
+	w.Helper()
+	began := time.Now()
+	w.cluster.Servers[server].Restart(w.T, config)
+	w.restarts = append(w.restarts, restart{server, began, time.Now()})
+}
+
+// lose ends a pod as the end of its node does, and removes it, as kube-controller-manager does then.
+func (w *world) lose(p *pod.Pod) {
+	w.Helper()
+	p.Kill()
+	now := int64(0)
+	if err := w.cluster.Admin(0).CoreV1().Pods(namespace).Delete(w.Context(), p.Name, meta.DeleteOptions{GracePeriodSeconds: &now}); err != nil {
+		w.Fatal(err)
+	}
 }
 
 // renew gives pods new tokens, as the kubelet does, when the servers sign with another key.
@@ -61,10 +85,10 @@ func (w *world) renew(pods ...*pod.Pod) {
 	}
 }
 
-func (w *world) waitPublished(key *kube.Key, what string, since time.Time) {
+func (w *world) waitPublished(id, what string, since time.Time) {
 	w.Helper()
-	w.eventually(func(ctx context.Context) error { return w.published(ctx, key) })
-	w.Logf("%s: published %s after the first server's restart", what, time.Since(since).Round(10*time.Millisecond))
+	w.eventually(func(ctx context.Context) error { return w.published(ctx, id) })
+	w.Logf("%s: published after %s", what, time.Since(since).Round(10*time.Millisecond))
 }
 
 // watch has workloads' tokens verified all the time, as a cloud does.

@@ -49,30 +49,39 @@ type world struct {
 	programs   map[string]string // by the name of the container
 	authority  []byte
 	publisher  *pod.Pod
+	network    *network
+	restarts   []restart
 }
 
-func newWorld(t *testing.T, servers int) *world {
+// newWorld builds what runs in it; begin starts it.
+func newWorld(t *testing.T) *world {
 	t.Helper()
-	w := &world{T: t, folder: t.TempDir(), programs: map[string]string{}}
+	w := &world{T: t, folder: t.TempDir(), programs: map[string]string{}, network: newNetwork(t)}
 	w.build("cluster-exporter", "cluster-exporter")
 	w.build("publisher", "functions/standalone")
+	w.build("kube-iam-assume", "cli")
 	w.programs["check"] = w.programs["cluster-exporter"]
-	key := kube.NewKey(t, kube.RSA2048)
-	var configs []kube.Config
-	for i := range servers {
-		configs = append(configs, w.config(i, key))
-	}
-	w.cluster = kube.Start(t, kube.Options{Servers: configs})
-	w.kubeconfig = w.cluster.Kubeconfig(t, 0)
+	return w
+}
+
+// begin starts API servers and installs both releases. The cluster is enrolled with the keys that it begins with.
+func (w *world) begin(enrolled enrollment.Cluster, configs ...kube.Config) {
+	w.Helper()
+	w.cluster = kube.Start(w.T, kube.Options{Servers: configs})
+	w.kubeconfig = w.cluster.Kubeconfig(w.T, 0)
 	w.prepare("publisher")
 	w.prepare(namespace)
 	n := &core.Node{ObjectMeta: meta.ObjectMeta{Name: node}}
-	if _, err := w.cluster.Admin(0).CoreV1().Nodes().Create(t.Context(), n, meta.CreateOptions{}); err != nil {
-		t.Fatal(err)
+	if _, err := w.cluster.Admin(0).CoreV1().Nodes().Create(w.Context(), n, meta.CreateOptions{}); err != nil {
+		w.Fatal(err)
 	}
-	w.cluster.CreateServiceAccount(t, "app", "payments")
-	w.install(key)
-	return w
+	w.cluster.CreateServiceAccount(w.T, "app", "payments")
+	w.install(enrolled)
+}
+
+// enrolled is the cluster's file.
+func enrolled(keys ...jwks.Key) enrollment.Cluster {
+	return enrollment.Cluster{ID: "prod", Generation: 1, ExporterServiceAccount: namespace + "/" + account, BootstrapKeys: keys}
 }
 
 func (w *world) build(name, pkg string) {
@@ -85,20 +94,24 @@ func (w *world) build(name, pkg string) {
 	}
 }
 
-// config is one of a hardened API server: no anonymous access, kubelets held to their own, and a log of what the exporter does.
+// config is one of a hardened API server with its keys in files.
 func (w *world) config(server int, sign *kube.Key, more ...*kube.Key) kube.Config {
+	w.Helper()
+	return kube.Config{Issuers: []string{issuer}, Keys: kube.Keys{Sign: sign, Verify: append([]*kube.Key{sign}, more...)}, Flags: w.hardened(server)}
+}
+
+// hardened are an API server's flags: no anonymous access, kubelets held to their own, a log of what the exporter does, and a way to pods.
+func (w *world) hardened(server int) []string {
+	w.Helper()
 	policy := filepath.Join(w.folder, "audit.yaml")
 	const rules = `{"apiVersion": "audit.k8s.io/v1", "kind": "Policy", "omitStages": ["RequestReceived"], "rules": [
 {"level": "Metadata", "users": ["system:serviceaccount:kube-iam-assume:cluster-exporter"]}, {"level": "None"}]}`
 	if err := os.WriteFile(policy, []byte(rules), 0o600); err != nil {
 		w.Fatal(err)
 	}
-	return kube.Config{
-		Issuers: []string{issuer}, Keys: kube.Keys{Sign: sign, Verify: append([]*kube.Key{sign}, more...)},
-		Flags: []string{
-			"--anonymous-auth=false", "--enable-admission-plugins=NodeRestriction",
-			"--audit-policy-file=" + policy, "--audit-log-path=" + w.auditLog(server),
-		},
+	return []string{
+		"--anonymous-auth=false", "--enable-admission-plugins=NodeRestriction", "--egress-selector-config-file=" + w.network.config,
+		"--audit-policy-file=" + policy, "--audit-log-path=" + w.auditLog(server),
 	}
 }
 
@@ -122,13 +135,8 @@ func (w *world) prepare(namespace string) {
 }
 
 // install does what a person does: enroll, install the publisher, install the exporter.
-func (w *world) install(key *kube.Key) {
+func (w *world) install(cluster enrollment.Cluster) {
 	w.Helper()
-	public, err := jwks.New(key.Public())
-	if err != nil {
-		w.Fatal(err)
-	}
-	cluster := enrollment.Cluster{ID: "prod", Generation: 1, ExporterServiceAccount: namespace + "/" + account, BootstrapKeys: jwks.Set{public}}
 	file, authority := filepath.Join(w.folder, "prod.yaml"), filepath.Join(w.folder, "ca.pem")
 	w.createCertificate("publisher", "oidc-example-com")
 	for name, content := range map[string][]byte{file: cluster.Encode(), authority: w.authority} {
@@ -182,7 +190,7 @@ func (w *world) client() *http.Client {
 }
 
 // published says whether the world is told a key.
-func (w *world) published(ctx context.Context, key *kube.Key) error {
+func (w *world) published(ctx context.Context, id string) error {
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, issuer+"/openid/v1/jwks", http.NoBody)
 	if err != nil {
 		return err
@@ -196,8 +204,8 @@ func (w *world) published(ctx context.Context, key *kube.Key) error {
 	if err := response.Write(&body); err != nil {
 		return err
 	}
-	if !strings.Contains(body.String(), `"`+key.ID()+`"`) {
-		return fmt.Errorf("key %s is not in %s", key.ID(), body.String())
+	if !strings.Contains(body.String(), `"`+id+`"`) {
+		return fmt.Errorf("key %s is not in %s", id, body.String())
 	}
 	return nil
 }
