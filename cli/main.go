@@ -19,6 +19,7 @@ import (
 	"github.com/kube-iam-assume/kube-iam-assume/cli/doctor"
 	"github.com/kube-iam-assume/kube-iam-assume/cli/history"
 	"github.com/kube-iam-assume/kube-iam-assume/cli/inject"
+	"github.com/kube-iam-assume/kube-iam-assume/cli/migrate"
 	"github.com/kube-iam-assume/kube-iam-assume/cli/publishers"
 	"github.com/kube-iam-assume/kube-iam-assume/cli/revoke"
 	"github.com/kube-iam-assume/kube-iam-assume/cli/rotation"
@@ -71,7 +72,7 @@ through every rotation. Workloads then get cloud access without a stored secret.
 		PersistentPreRunE: func(c *cobra.Command, _ []string) error { return usage(c, c.ValidateRequiredFlags()) },
 	}
 	root.SetFlagErrorFunc(usage)
-	root.AddCommand(doctor.Command(), history.Command(), rotation.Command(), trust.Command(), setup.Command(), inject.Command(), values.Command(), bucketname.Command())
+	root.AddCommand(doctor.Command(), history.Command(), rotation.Command(), trust.Command(), setup.Command(), inject.Command(), migrate.Command(), values.Command(), bucketname.Command())
 	root.AddCommand(revoke.Command(), publishers.Command())
 	root.AddCommand(enrollCommand(), inspectCommand(), verifyCommand(), operateCommand(), demoCommand(), &cobra.Command{
 		Use: "version", Short: "Print the version", Args: cobra.NoArgs,
