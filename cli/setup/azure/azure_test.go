@@ -77,7 +77,7 @@ func TestVectors(t *testing.T) {
 	for name, v := range all {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			replay := v.Serve(t)
+			replay := v.Serve(t, httptest.NewTLSServer)
 			out, err := run(t, replay.Server, v.Arguments)
 			replay.Done()
 			if (err != nil) != (v.Error != "") || err != nil && !strings.Contains(err.Error(), v.Error) {

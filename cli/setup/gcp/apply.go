@@ -39,7 +39,7 @@ func (p *planner) wait(ctx context.Context, o *iam.Operation, err error, ofProvi
 	if err == nil && o.Error != nil {
 		err = fmt.Errorf("%w: %s (code %d)", errOperation, o.Error.Message, o.Error.Code)
 	}
-	return err
+	return explained(err)
 }
 
 // bind lets principals act as one of Google's service accounts, or no longer. The write carries the version of the read, so that it loses nothing.
@@ -48,7 +48,7 @@ func (p *planner) bind(ctx context.Context, principals []string, bound bool) err
 	accounts := p.service.Projects.ServiceAccounts
 	policy, err := accounts.GetIamPolicy(name).OptionsRequestedPolicyVersion(policyVersion).Context(ctx).Do()
 	if err != nil {
-		return fmt.Errorf("service account %s: %w", p.impersonate, err)
+		return fmt.Errorf("service account %s: %w", p.impersonate, explained(err))
 	}
 	i := slices.IndexFunc(policy.Bindings, func(b *iam.Binding) bool { return b.Role == workerRole && b.Condition == nil })
 	var members []string
@@ -84,7 +84,7 @@ func (p *planner) bind(ctx context.Context, principals []string, bound bool) err
 	}
 	p.plan.Add(plan.Update, "policy of service account "+p.impersonate, says+strings.Join(different, "\n"+says), func(ctx context.Context) error {
 		_, err := accounts.SetIamPolicy(name, &iam.SetIamPolicyRequest{Policy: policy}).Context(ctx).Do()
-		return err
+		return explained(err)
 	})
 	return nil
 }
@@ -108,7 +108,7 @@ func (p *planner) remove(ctx context.Context) error {
 	}
 	for i, c := range p.who.Clusters {
 		if err := p.removeFrom(ctx, report.Providers[i].Name, c); err != nil {
-			return fmt.Errorf("provider of %s: %w", c.Issuer, err)
+			return fmt.Errorf("provider of %s: %w", c.Issuer, explained(err))
 		}
 	}
 	p.plan.Note("note: the pool stays, since its ID could not be had again for 30 days; so do grants that name its principals. Access tokens that were given out work for up to an hour.")

@@ -25,12 +25,18 @@ var (
 	ErrProvider = errors.New("the provider")
 	// ErrPool means the same of a pool.
 	ErrPool = errors.New("the pool")
+	// ErrDenied means that the login may not do it.
+	ErrDenied = errors.New("the login may not do that")
 )
 
 const (
-	callTimeout   = time.Minute
-	workerRole    = "roles/iam.workloadIdentityUser"
-	deleted       = "DELETED"
+	callTimeout = time.Minute
+	workerRole  = "roles/iam.workloadIdentityUser"
+	deleted     = "DELETED"
+
+	poolName        = "Kubernetes"
+	poolDescription = "workloads of self-hosted Kubernetes clusters"
+
 	policyVersion = 3 // the one with conditions; a write with an older one loses them
 )
 
@@ -39,6 +45,7 @@ type planner struct {
 	settings    trust.GCP
 	who         trust.Selection
 	impersonate string // address of Google's service account; "" for none
+	undelete    bool   // bring back what was deleted
 	service     *iam.Service
 	plan        *plan.Plan
 }
@@ -48,14 +55,14 @@ func (p *planner) set(ctx context.Context) error {
 	defer cancel()
 	there, err := p.setPool(ctx)
 	if err != nil {
-		return fmt.Errorf("pool %s: %w", p.settings.Pool, err)
+		return fmt.Errorf("pool %s: %w", p.settings.Pool, explained(err))
 	}
 	var principals []string
 	for _, c := range p.who.Clusters {
 		asked := trust.Selection{Accounts: p.who.Accounts, Namespaces: p.who.Namespaces, Clusters: []trust.Cluster{c}}
 		mine, err := p.setProvider(ctx, asked, there)
 		if err != nil {
-			return fmt.Errorf("provider of %s: %w", c.Issuer, err)
+			return fmt.Errorf("provider of %s: %w", c.Issuer, explained(err))
 		}
 		principals = append(principals, mine...)
 	}
@@ -71,8 +78,14 @@ func (p *planner) set(ctx context.Context) error {
 func (p *planner) setPool(ctx context.Context) (there bool, err error) {
 	pool, err := p.service.Projects.Locations.WorkloadIdentityPools.Get(p.settings.Pool).Context(ctx).Do()
 	switch {
+	case err == nil && pool.State == deleted && !p.undelete:
+		return false, fmt.Errorf("%w was deleted, and keeps its ID for 30 days: say --undelete, or choose another --pool", ErrPool)
 	case err == nil && pool.State == deleted:
-		return false, fmt.Errorf("%w was deleted, and keeps its ID for 30 days: gcloud iam workload-identity-pools undelete, or choose another --pool", ErrPool)
+		p.plan.Add(plan.Undelete, "pool "+p.settings.Pool, "with its other providers, and the access tokens of before", func(ctx context.Context) error {
+			o, err := p.service.Projects.Locations.WorkloadIdentityPools.Undelete(p.settings.Pool, &iam.UndeleteWorkloadIdentityPoolRequest{}).Context(ctx).Do()
+			return p.wait(ctx, o, err, false)
+		})
+		return true, nil
 	case err == nil:
 		if pool.Disabled {
 			p.plan.Note("warning: the pool is disabled: nobody gets in.")
@@ -85,7 +98,7 @@ func (p *planner) setPool(ctx context.Context) (there bool, err error) {
 	parent, id := p.settings.Pool[:at], p.settings.Pool[at+len("/workloadIdentityPools/"):]
 	p.plan.Add(plan.Create, "pool "+p.settings.Pool, "", func(ctx context.Context) error {
 		o, err := p.service.Projects.Locations.WorkloadIdentityPools.Create(parent, &iam.WorkloadIdentityPool{
-			DisplayName: "Kubernetes", Description: "workloads of self-hosted Kubernetes clusters",
+			DisplayName: poolName, Description: poolDescription,
 		}).WorkloadIdentityPoolId(id).Context(ctx).Do()
 		return p.wait(ctx, o, err, false)
 	})
@@ -119,17 +132,34 @@ func (p *planner) setProvider(ctx context.Context, asked trust.Selection, poolTh
 		})
 		return principals, nil
 	}
-	admitted, err := p.admitted(found, asked.Clusters[0])
-	if err != nil {
-		return nil, err
-	}
-	all, err := p.settings.Report(union(admitted, asked))
+	all, err := p.everybody(found, asked)
 	if err != nil {
 		return nil, err
 	}
 	p.note(all)
 	p.change(found, all.Providers[0])
 	return principals, nil
+}
+
+// everybody is whom a provider is to let in: who is asked for, and whom it lets in already. One that was deleted lets in nobody, and comes back for no more
+// than who is asked for.
+func (p *planner) everybody(found *iam.WorkloadIdentityPoolProvider, asked trust.Selection) (trust.GCPReport, error) {
+	was := found.State == deleted
+	if was && !p.undelete {
+		return trust.GCPReport{}, fmt.Errorf("%w was deleted, and keeps its ID for 30 days: say --undelete, or choose another --pool", ErrProvider)
+	}
+	admitted, err := p.admitted(found, asked.Clusters[0])
+	if err != nil {
+		return trust.GCPReport{}, err
+	}
+	if was {
+		admitted = trust.Selection{Clusters: asked.Clusters}
+		p.plan.Add(plan.Undelete, "provider "+found.Name, "", func(ctx context.Context) error {
+			o, err := p.service.Projects.Locations.WorkloadIdentityPools.Providers.Undelete(found.Name, &iam.UndeleteWorkloadIdentityPoolProviderRequest{}).Context(ctx).Do()
+			return p.wait(ctx, o, err, true)
+		})
+	}
+	return p.settings.Report(union(admitted, asked))
 }
 
 func (p *planner) note(r trust.GCPReport) {
@@ -179,8 +209,6 @@ func (p *planner) change(found *iam.WorkloadIdentityPoolProvider, want trust.GCP
 // admitted are those whom a provider lets in. It is ErrProvider if it is somebody else's, or its condition is not one that setup wrote.
 func (p *planner) admitted(found *iam.WorkloadIdentityPoolProvider, c trust.Cluster) (trust.Selection, error) {
 	switch {
-	case found.State == deleted:
-		return trust.Selection{}, fmt.Errorf("%w was deleted, and keeps its ID for 30 days: gcloud iam workload-identity-pools providers undelete, or choose another --pool", ErrProvider)
 	case found.Oidc == nil || found.Oidc.IssuerUri != c.Issuer:
 		return trust.Selection{}, fmt.Errorf("%w %s is there with another issuer: name the cluster otherwise, --issuer ID=URL", ErrProvider, found.Name)
 	case len(found.Oidc.AllowedAudiences) > 0:
@@ -247,4 +275,14 @@ func union(a, b trust.Selection) trust.Selection {
 func absent(err error) bool {
 	var answer *googleapi.Error
 	return errors.As(err, &answer) && answer.Code == http.StatusNotFound
+}
+
+// explained says what a refusal means and what would mend it.
+func explained(err error) error {
+	var answer *googleapi.Error
+	if errors.As(err, &answer) && answer.Code == http.StatusForbidden {
+		return fmt.Errorf("%w: %s: it needs the role roles/iam.workloadIdentityPoolAdmin on the project, and for --impersonate roles/iam.serviceAccountAdmin on the service account; "+
+			"and the API iam.googleapis.com must be on", ErrDenied, answer.Message)
+	}
+	return err
 }

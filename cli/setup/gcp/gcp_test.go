@@ -3,7 +3,6 @@ package gcp_test
 import (
 	"bytes"
 	"errors"
-	"os"
 	"strings"
 	"testing"
 
@@ -25,17 +24,20 @@ const (
 	payments  = "--service-account production/payments --impersonate " + robot
 )
 
-func (g *google) run(arguments string) (string, error) {
-	g.Helper()
-	c := gcp.Command(option.WithEndpoint(g.URL+"/"), option.WithTokenSource(oauth2.StaticTokenSource(&oauth2.Token{AccessToken: login})))
+func (g *google) run(arguments string) (string, error) { return run(g.T, g.URL, arguments) }
+
+// run is the command with everything of Google at one server.
+func run(t *testing.T, server, arguments string) (string, error) {
+	t.Helper()
+	c := gcp.Command(option.WithEndpoint(server+"/"), option.WithTokenSource(oauth2.StaticTokenSource(&oauth2.Token{AccessToken: login})))
 	c.SilenceErrors, c.SilenceUsage = true, true
 	var out bytes.Buffer
 	c.SetOut(&out)
 	c.SetErr(&out)
 	c.SetArgs(append([]string{"--pool", pool, "--issuer", issuer}, strings.Fields(arguments)...))
-	err := c.ExecuteContext(g.Context())
+	err := c.ExecuteContext(t.Context())
 	if strings.Contains(out.String(), login) {
-		g.Fatal("the login is printed")
+		t.Fatal("the login is printed")
 	}
 	return out.String(), err
 }
@@ -145,7 +147,6 @@ func TestRefusals(t *testing.T) {
 		"--service-account a/*":         "a wildcard",
 		"--service-account a/b -o json": "want --dry-run or --yes",
 		"--service-account a/b --impersonate me@example.com":                "want NAME@PROJECT",
-		"--service-account a/b --print terraform":                           "deploy/terraform/gcp/trust",
 		"--service-account a/b --pool kubernetes":                           "with the project's number",
 		"--service-account a/b --issuer https://other.example.com/prod-eu1": "the same ID",
 	} {
@@ -155,14 +156,5 @@ func TestRefusals(t *testing.T) {
 	}
 	if _, err := g.run(payments + " --yes"); err == nil || !strings.Contains(err.Error(), robot) || len(g.writes) != 0 {
 		t.Errorf("a service account that is not there: %v, wrote %v", err, g.writes)
-	}
-}
-
-func TestPrint(t *testing.T) {
-	t.Parallel()
-	out, err := start(t).run(payments + " --print cli")
-	golden, missing := os.ReadFile("testdata/cli")
-	if err != nil || missing != nil || out != string(golden) {
-		t.Errorf("%v %v\n%s", err, missing, out)
 	}
 }

@@ -13,6 +13,8 @@ import (
 	"testing"
 
 	"google.golang.org/api/iam/v1"
+
+	"github.com/kube-iam-assume/kube-iam-assume/cli/setup/vectors"
 )
 
 // google is a stand-in for the parts of iam.googleapis.com that setup uses, in the shapes of the API's discovery document (types of google.golang.org/api/iam/v1):
@@ -27,11 +29,13 @@ type google struct {
 	policies   map[string]*iam.Policy
 	operations map[string]*pending
 	writes     []string
+	faults     []vectors.Answer // what it is told to answer, whatever it is asked
+	failed     *iam.Status      // what the next operation comes to
 }
 
 type pending struct {
 	polls int
-	apply func()
+	apply func() any // and the resource as it is then
 }
 
 const login = "ya29.a-login"
@@ -50,11 +54,12 @@ func start(t *testing.T) *google {
 const resource = `projects/[^/]+/locations/global/workloadIdentityPools`
 
 var (
-	poolPath      = regexp.MustCompile(`^/v1/(` + resource + `/[^/]+)$`)
+	poolPath      = regexp.MustCompile(`^/v1/(` + resource + `/[^/:]+)$`)
 	poolsPath     = regexp.MustCompile(`^/v1/(` + resource + `)$`)
-	providerPath  = regexp.MustCompile(`^/v1/(` + resource + `/[^/]+/providers/[^/]+)$`)
+	providerPath  = regexp.MustCompile(`^/v1/(` + resource + `/[^/]+/providers/[^/:]+)$`)
 	providersPath = regexp.MustCompile(`^/v1/(` + resource + `/[^/]+/providers)$`)
 	operationPath = regexp.MustCompile(`^/v1/(` + resource + `/.+/operations/[^/]+)$`)
+	undeletePath  = regexp.MustCompile(`^/v1/(` + resource + `/[^:]+):undelete$`)
 	policyPath    = regexp.MustCompile(`^/v1/projects/-/serviceAccounts/([^/]+):(get|set)IamPolicy$`)
 )
 
@@ -65,12 +70,21 @@ func (g *google) serve(w http.ResponseWriter, r *http.Request) {
 		refuse(w, http.StatusUnauthorized, "UNAUTHENTICATED")
 		return
 	}
+	if len(g.faults) > 0 {
+		fault := g.faults[0]
+		g.faults = g.faults[1:]
+		for name, value := range fault.Headers {
+			w.Header().Set(name, value)
+		}
+		refuse(w, fault.Status, "FAULT")
+		return
+	}
 	if r.Method != http.MethodGet && !strings.HasSuffix(r.URL.Path, ":getIamPolicy") {
 		g.writes = append(g.writes, r.Method+" "+r.URL.Path)
 	}
 	path := r.URL.Path
 	for pattern, handle := range map[*regexp.Regexp]func(http.ResponseWriter, *http.Request, []string){
-		poolPath: g.pool, poolsPath: g.createPool, providerPath: g.provider, providersPath: g.createProvider, operationPath: g.operation, policyPath: g.policy,
+		poolPath: g.pool, poolsPath: g.createPool, providerPath: g.provider, providersPath: g.createProvider, operationPath: g.operation, policyPath: g.policy, undeletePath: g.undelete,
 	} {
 		if m := pattern.FindStringSubmatch(path); m != nil {
 			handle(w, r, m)
@@ -97,11 +111,20 @@ func (g *google) read(r *http.Request, into any) {
 	}
 }
 
+// kind is a resource's, or its operations' metadata's, as Google names types.
+func kind(name, suffix string) map[string]string {
+	is := "type.googleapis.com/google.iam.v1.WorkloadIdentityPool"
+	if strings.Contains(name, "/providers/") {
+		is += "Provider"
+	}
+	return map[string]string{"@type": is + suffix}
+}
+
 // begin answers with an operation of a resource that is done at its second poll.
-func (g *google) begin(w http.ResponseWriter, name string, apply func()) {
+func (g *google) begin(w http.ResponseWriter, name string, apply func() any) {
 	operation := fmt.Sprintf("%s/operations/op%d", name, len(g.operations))
 	g.operations[operation] = &pending{2, apply}
-	answer(w, iam.Operation{Name: operation})
+	answer(w, map[string]any{"name": operation, "metadata": kind(name, "OperationMetadata")})
 }
 
 func (g *google) operation(w http.ResponseWriter, _ *http.Request, m []string) {
@@ -110,10 +133,42 @@ func (g *google) operation(w http.ResponseWriter, _ *http.Request, m []string) {
 		refuse(w, http.StatusNotFound, "NOT_FOUND")
 		return
 	}
-	if o.polls--; o.polls == 0 {
-		o.apply()
+	is := map[string]any{"name": m[1], "metadata": kind(m[1], "OperationMetadata")}
+	switch o.polls--; {
+	case o.polls > 0:
+	case g.failed != nil:
+		is["done"], is["error"], g.failed = true, g.failed, nil
+	default:
+		is["done"], is["response"] = true, typed(m[1], o.apply())
 	}
-	answer(w, iam.Operation{Name: m[1], Done: o.polls <= 0})
+	answer(w, is)
+}
+
+// typed is a resource with its type, as an operation's response has it.
+func typed(name string, of any) map[string]any {
+	text, err := json.Marshal(of)
+	all := map[string]any{}
+	if err == nil {
+		err = json.Unmarshal(text, &all)
+	}
+	if err != nil {
+		panic(err)
+	}
+	all["@type"] = kind(name, "")["@type"]
+	return all
+}
+
+// undelete is of pools and of providers.
+func (g *google) undelete(w http.ResponseWriter, _ *http.Request, m []string) {
+	pool, provider := g.pools[m[1]], g.providers[m[1]]
+	switch {
+	case pool != nil && pool.State == "DELETED":
+		g.begin(w, m[1], func() any { pool.State = "ACTIVE"; return pool })
+	case provider != nil && provider.State == "DELETED":
+		g.begin(w, m[1], func() any { provider.State = "ACTIVE"; return provider })
+	default:
+		refuse(w, http.StatusBadRequest, "FAILED_PRECONDITION")
+	}
 }
 
 func (g *google) pool(w http.ResponseWriter, _ *http.Request, m []string) {
@@ -133,7 +188,7 @@ func (g *google) createPool(w http.ResponseWriter, r *http.Request, m []string) 
 		return
 	}
 	pool.Name, pool.State = name, "ACTIVE"
-	g.begin(w, name, func() { g.pools[name] = &pool })
+	g.begin(w, name, func() any { g.pools[name] = &pool; return pool })
 }
 
 func (g *google) createProvider(w http.ResponseWriter, r *http.Request, m []string) {
@@ -149,7 +204,7 @@ func (g *google) createProvider(w http.ResponseWriter, r *http.Request, m []stri
 		refuse(w, http.StatusBadRequest, "INVALID_ARGUMENT")
 	default:
 		provider.Name, provider.State = name, "ACTIVE"
-		g.begin(w, name, func() { g.providers[name] = &provider })
+		g.begin(w, name, func() any { g.providers[name] = &provider; return provider })
 	}
 }
 
@@ -163,18 +218,19 @@ func (g *google) provider(w http.ResponseWriter, r *http.Request, m []string) {
 	case http.MethodGet:
 		answer(w, provider)
 	case http.MethodDelete:
-		g.begin(w, m[1], func() { provider.State = "DELETED" })
+		g.begin(w, m[1], func() any { provider.State = "DELETED"; return provider })
 	case http.MethodPatch:
 		var update iam.WorkloadIdentityPoolProvider
 		g.read(r, &update)
 		mask := strings.Split(r.URL.Query().Get("updateMask"), ",")
-		g.begin(w, m[1], func() {
+		g.begin(w, m[1], func() any {
 			if slices.Contains(mask, "attributeMapping") {
 				provider.AttributeMapping = maps.Clone(update.AttributeMapping)
 			}
 			if slices.Contains(mask, "attributeCondition") {
 				provider.AttributeCondition = update.AttributeCondition
 			}
+			return provider
 		})
 	}
 }

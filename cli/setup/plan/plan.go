@@ -25,9 +25,10 @@ type Verb string
 
 // What is done.
 const (
-	Create Verb = "create"
-	Update Verb = "update"
-	Delete Verb = "delete"
+	Create   Verb = "create"
+	Update   Verb = "update"
+	Delete   Verb = "delete"
+	Undelete Verb = "undelete"
 )
 
 // A Change is one thing that differs.

@@ -90,11 +90,11 @@ type Replay struct {
 	wrong []string
 }
 
-// Serve begins to replay, over TLS.
-func (v Vector) Serve(t *testing.T) *Replay {
+// Serve begins to replay, with httptest.NewServer or httptest.NewTLSServer.
+func (v Vector) Serve(t *testing.T, start func(http.Handler) *httptest.Server) *Replay {
 	t.Helper()
 	r := &Replay{T: t, left: v.Exchanges}
-	r.Server = httptest.NewTLSServer(r)
+	r.Server = start(r)
 	t.Cleanup(r.Close)
 	return r
 }
