@@ -13,7 +13,6 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/kube-iam-assume/kube-iam-assume/cli/migrate/inventory"
-	"github.com/kube-iam-assume/kube-iam-assume/cli/trust"
 )
 
 const defaultAccount = "default"
@@ -26,11 +25,11 @@ func (p *planner) assignAccounts() {
 		sharing[t.Account()] = append(sharing[t.Account()], t)
 	}
 	proposals := map[string]string{}
-	for _, account := range slices.SortedFunc(maps.Keys(sharing), func(a, b inventory.Name) int { return strings.Compare(a.String(), b.String()) }) {
+	for _, account := range slices.SortedFunc(maps.Keys(sharing), inventory.Name.Compare) {
 		tasks := sharing[account]
 		keeps := p.keeps(account, tasks)
 		for _, t := range tasks {
-			t.account = trust.ServiceAccount{Namespace: account.Namespace, Name: account.Name}
+			t.account = account
 			if t.role == keeps {
 				continue
 			}
@@ -138,7 +137,7 @@ func (p *planner) free(name inventory.Name, role string, proposals map[string]st
 }
 
 func (p *planner) listAccounts() {
-	byName := map[trust.ServiceAccount]*Account{}
+	byName := map[inventory.Name]*Account{}
 	for _, t := range p.tasks {
 		a := byName[t.account]
 		if a == nil {
@@ -149,15 +148,15 @@ func (p *planner) listAccounts() {
 		if from := t.Account(); from.Name != t.account.Name && !slices.Contains(a.From, from.String()) {
 			a.From = append(a.From, from.String())
 			for _, binding := range p.cluster.Bindings[from] {
-				if !slices.Contains(p.cluster.Bindings[inventory.Name(t.account)], binding) {
+				if !slices.Contains(p.cluster.Bindings[t.account], binding) {
 					a.Bindings = append(a.Bindings, binding)
 				}
 			}
 		}
 	}
-	for _, name := range slices.SortedFunc(maps.Keys(byName), func(a, b trust.ServiceAccount) int { return strings.Compare(a.String(), b.String()) }) {
+	for _, name := range slices.SortedFunc(maps.Keys(byName), inventory.Name.Compare) {
 		a := byName[name]
-		if _, exists := p.cluster.Accounts[inventory.Name(name)]; !exists {
+		if _, exists := p.cluster.Accounts[name]; !exists {
 			p.manifest(a)
 		}
 		p.plan.Accounts = append(p.plan.Accounts, *a)
@@ -199,7 +198,7 @@ func (p *planner) warnAccount(a *Account) {
 			"Bind the new account as well if they use the API server.")
 	}
 	var others []string
-	for _, w := range p.users[inventory.Name(a.ServiceAccount)] {
+	for _, w := range p.users[a.ServiceAccount] {
 		asks := slices.ContainsFunc(p.tasks, func(t *task) bool { return t.Workload == w })
 		if !asks && movedTo(w) != a.Role {
 			others = append(others, w.ID())

@@ -82,7 +82,7 @@ func (p *planner) removeAgent() Action {
 		a.Commands = append(a.Commands, fmt.Sprintf("kubectl -n %s delete %s %s", w.Namespace, strings.ToLower(w.Kind), w.Name.Name))
 	}
 	if p.Settings.Agent == agent.Controller {
-		for _, name := range slices.SortedFunc(maps.Keys(p.cluster.Roles), func(a, b inventory.Name) int { return strings.Compare(a.String(), b.String()) }) {
+		for _, name := range slices.SortedFunc(maps.Keys(p.cluster.Roles), inventory.Name.Compare) {
 			a.Commands = append(a.Commands, fmt.Sprintf("kubectl -n %s delete awsiamrole %s   # its Secret goes with it", name.Namespace, name.Name))
 		}
 		for _, secret := range p.cluster.Secrets {

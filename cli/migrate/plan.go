@@ -58,7 +58,7 @@ type Finding struct {
 
 // An Account is a service account to make or to use, for one role.
 type Account struct {
-	ServiceAccount trust.ServiceAccount `json:"serviceAccount"`
+	ServiceAccount inventory.Name       `json:"serviceAccount"`
 	Make           bool                 `json:"make"`
 	Role           string               `json:"role"`
 	Workloads      []string             `json:"workloads"`
@@ -81,20 +81,20 @@ type Role struct {
 
 // A Workload is one that changes.
 type Workload struct {
-	ID             string               `json:"id"` // namespace/Kind/name
-	Namespace      string               `json:"namespace"`
-	Kind           string               `json:"kind"`
-	Name           string               `json:"name"`
-	Role           string               `json:"role"`
-	ServiceAccount trust.ServiceAccount `json:"serviceAccount"`
-	Switch         json.RawMessage      `json:"switch,omitempty"` // patch: to the token
-	Finish         json.RawMessage      `json:"finish,omitempty"` // patch: the old way's traces, when the new one has proved itself
-	UndoFinish     json.RawMessage      `json:"undoFinish,omitempty"`
-	UndoSwitch     json.RawMessage      `json:"undoSwitch,omitempty"`
-	Replacement    json.RawMessage      `json:"replacement,omitempty"` // instead of patches: what can only be made anew
-	Original       json.RawMessage      `json:"original,omitempty"`    // the way back from it
-	Verify         []string             `json:"verify"`
-	Notes          []string             `json:"notes,omitempty"`
+	ID             string          `json:"id"` // namespace/Kind/name
+	Namespace      string          `json:"namespace"`
+	Kind           string          `json:"kind"`
+	Name           string          `json:"name"`
+	Role           string          `json:"role"`
+	ServiceAccount inventory.Name  `json:"serviceAccount"`
+	Switch         json.RawMessage `json:"switch,omitempty"` // patch: to the token
+	Finish         json.RawMessage `json:"finish,omitempty"` // patch: the old way's traces, when the new one has proved itself
+	UndoFinish     json.RawMessage `json:"undoFinish,omitempty"`
+	UndoSwitch     json.RawMessage `json:"undoSwitch,omitempty"`
+	Replacement    json.RawMessage `json:"replacement,omitempty"` // instead of patches: what can only be made anew
+	Original       json.RawMessage `json:"original,omitempty"`    // the way back from it
+	Verify         []string        `json:"verify"`
+	Notes          []string        `json:"notes,omitempty"`
 }
 
 // task is a workload that is to change.
@@ -102,7 +102,7 @@ type task struct {
 	*inventory.Workload
 	ask     *agent.Ask
 	role    string // ARN
-	account trust.ServiceAccount
+	account inventory.Name
 }
 
 // planner makes one plan.

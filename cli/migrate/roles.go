@@ -50,8 +50,8 @@ func (p *planner) writeRoles() {
 	for _, arn := range p.rolesInOrder() {
 		who := trust.Selection{Clusters: []trust.Cluster{p.Cluster}}
 		for _, t := range p.tasks {
-			if t.role == arn && !slices.Contains(who.Accounts, t.account) {
-				who.Accounts = append(who.Accounts, t.account)
+			if account := trust.ServiceAccount(t.account); t.role == arn && !slices.Contains(who.Accounts, account) {
+				who.Accounts = append(who.Accounts, account)
 			}
 		}
 		p.role(arn, who)

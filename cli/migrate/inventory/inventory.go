@@ -21,6 +21,18 @@ type Name struct{ Namespace, Name string }
 
 func (n Name) String() string { return n.Namespace + "/" + n.Name }
 
+// Compare orders names.
+func (n Name) Compare(other Name) int { return strings.Compare(n.String(), other.String()) }
+
+// MarshalText is namespace/name.
+func (n Name) MarshalText() ([]byte, error) { return []byte(n.String()), nil }
+
+// UnmarshalText reads namespace/name.
+func (n *Name) UnmarshalText(text []byte) error {
+	n.Namespace, n.Name, _ = strings.Cut(string(text), "/")
+	return nil
+}
+
 // A Workload is what makes pods, or a pod that nothing makes.
 type Workload struct {
 	Name
@@ -106,7 +118,7 @@ func (c *Cluster) Finish() {
 	for _, bound := range c.Bindings {
 		slices.Sort(bound)
 	}
-	slices.SortFunc(c.Secrets, func(a, b Name) int { return strings.Compare(a.String(), b.String()) })
+	slices.SortFunc(c.Secrets, Name.Compare)
 }
 
 // deepest is more than any chain of owners: Pod, Job, CronJob.
