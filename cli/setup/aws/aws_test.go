@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"net/url"
-	"os"
 	"reflect"
 	"strings"
 	"testing"
@@ -237,20 +236,6 @@ func TestRefusals(t *testing.T) {
 	} {
 		if _, err := s.run("", strings.Fields(arguments)...); !errors.Is(err, command.ErrUsage) || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: %v, want %q", arguments, err, want)
-		}
-	}
-}
-
-func TestPrint(t *testing.T) {
-	t.Parallel()
-	s := &scene{T: t}
-	for _, form := range []string{"cli", "terraform"} {
-		out, err := s.run("", "--service-account", "production/payments", "--account", "111122223333", "--print", form)
-		s.must(err)
-		golden, err := os.ReadFile("testdata/" + form)
-		s.must(err)
-		if out != string(golden) {
-			t.Errorf("%s:\n%s\nwant:\n%s", form, out, golden)
 		}
 	}
 }

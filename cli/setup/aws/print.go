@@ -38,7 +38,7 @@ func (w wanted) print(out io.Writer, form string) error {
 // cli writes for a POSIX shell. Nothing in it needs quotes but the document, which has no single ones.
 func (w wanted) cli(b *bytes.Buffer, document []byte) {
 	for _, c := range w.who.Clusters {
-		fmt.Fprintf(b, "aws iam create-open-id-connect-provider --url %s --client-id-list %s\n", c.Issuer, w.account.Audience)
+		fmt.Fprintf(b, "aws iam create-open-id-connect-provider --url %s --client-id-list %s --tags Key=%s,Value=%s\n", c.Issuer, w.account.Audience, tagKey, tagValue)
 	}
 	if w.role != "" {
 		fmt.Fprintf(b, "aws iam create-role --role-name %s --tags Key=%s,Value=%s --assume-role-policy-document '%s'\n", w.role, tagKey, tagValue, document)
@@ -47,7 +47,8 @@ func (w wanted) cli(b *bytes.Buffer, document []byte) {
 
 func (w wanted) terraform(b *bytes.Buffer, document []byte) {
 	for _, c := range w.who.Clusters {
-		fmt.Fprintf(b, "resource \"aws_iam_openid_connect_provider\" %q {\n  url            = %q\n  client_id_list = [%q]\n}\n\n", resource(c.ID), c.Issuer, w.account.Audience)
+		fmt.Fprintf(b, "resource \"aws_iam_openid_connect_provider\" %q {\n  url            = %q\n  client_id_list = [%q]\n  tags           = { %s = %q }\n}\n\n",
+			resource(c.ID), c.Issuer, w.account.Audience, tagKey, tagValue)
 	}
 	if w.role == "" {
 		return
@@ -56,8 +57,8 @@ func (w wanted) terraform(b *bytes.Buffer, document []byte) {
 	for _, c := range w.who.Clusters { // so that the role comes after the provider
 		policy = strings.ReplaceAll(policy, `"`+w.account.ProviderARN(c)+`"`, `"${aws_iam_openid_connect_provider.`+resource(c.ID)+`.arn}"`)
 	}
-	fmt.Fprintf(b, "resource \"aws_iam_role\" %q {\n  name               = %q\n  assume_role_policy = <<-JSON\n    %s\n  JSON\n}\n",
-		resource(w.role), w.role, strings.ReplaceAll(policy, "\n", "\n    "))
+	fmt.Fprintf(b, "resource \"aws_iam_role\" %q {\n  name               = %q\n  tags               = { %s = %q }\n  assume_role_policy = <<-JSON\n    %s\n  JSON\n}\n",
+		resource(w.role), w.role, tagKey, tagValue, strings.ReplaceAll(policy, "\n", "\n    "))
 }
 
 // resource is a name that Terraform takes.

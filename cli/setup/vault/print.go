@@ -21,11 +21,10 @@ func print(out io.Writer, r trust.VaultReport, form string) error {
 			terraform(&b, m)
 			continue
 		}
-		fmt.Fprintf(&b, "vault auth enable -path=%s jwt\n", m.Path)
+		fmt.Fprintf(&b, "vault auth enable -path=%s -description='%s' jwt\n", m.Path, description(m))
 		writeCommand(&b, "auth/"+m.Path+"/config", fields(m.Config))
 		for _, role := range m.Roles {
-			body := fields(role)
-			delete(body, "name")
+			body := roleFields(role)
 			writeCommand(&b, "auth/"+m.Path+"/role/"+role.Name, body)
 		}
 	}
@@ -48,28 +47,69 @@ func indented(value any) string {
 // terraform writes for the provider hashicorp/vault.
 func terraform(b *bytes.Buffer, m trust.VaultMount) {
 	name := "kube_" + strings.NewReplacer("/", "_", ".", "_").Replace(m.Path)
+	config := fields(m.Config)
+	config["path"], config["description"] = m.Path, description(m)
 	fmt.Fprintf(b, "resource \"vault_jwt_auth_backend\" %q {\n", name)
-	attribute(b, "path", m.Path)
-	attributes(b, fields(m.Config))
+	attributes(b, config, "")
 	b.WriteString("}\n\n")
 	for _, role := range m.Roles {
-		body := fields(role)
-		delete(body, "name")
-		body["token_ttl"] = inSeconds(role.TokenTTL)
-		fmt.Fprintf(b, "resource \"vault_jwt_auth_backend_role\" %q {\n  backend = vault_jwt_auth_backend.%s.path\n", name+"_"+strings.ReplaceAll(role.Name, ".", "_"), name)
-		attribute(b, "role_name", role.Name)
-		attributes(b, body)
+		body := roleFields(role)
+		body["role_name"], body["token_ttl"] = role.Name, inSeconds(role.TokenTTL)
+		fmt.Fprintf(b, "resource \"vault_jwt_auth_backend_role\" %q {\n", name+"_"+strings.ReplaceAll(role.Name, ".", "_"))
+		attributes(b, body, "vault_jwt_auth_backend."+name+".path")
 		b.WriteString("}\n\n")
 	}
 }
 
-func attributes(b *bytes.Buffer, body object) {
+// attributes are written as terraform fmt has them: aligned, and maps last. No value here has a template's ${ in it.
+func attributes(b *bytes.Buffer, body object, backend string) {
+	lines := map[string]string{}
+	if backend != "" {
+		lines["backend"] = backend
+	}
+	for key, value := range body {
+		if _, is := value.(object); !is {
+			lines[key] = inLine(value)
+		}
+	}
+	aligned(b, "  ", lines)
 	for _, key := range slices.Sorted(maps.Keys(body)) {
-		attribute(b, key, body[key])
+		members, is := body[key].(object)
+		if !is {
+			continue
+		}
+		inner := map[string]string{}
+		for name, value := range members {
+			inner[inLine(name)] = inLine(value)
+		}
+		fmt.Fprintf(b, "  %s = {\n", key)
+		aligned(b, "    ", inner)
+		b.WriteString("  }\n")
 	}
 }
 
-// attribute writes a value as JSON, which HCL reads, members and their colons included. No value here has a template's ${ in it.
-func attribute(b *bytes.Buffer, key string, value any) {
-	fmt.Fprintf(b, "  %s = %s\n", key, strings.ReplaceAll(indented(value), "\n", "\n  "))
+func aligned(b *bytes.Buffer, indent string, lines map[string]string) {
+	width := 0
+	for name := range lines {
+		width = max(width, len(name))
+	}
+	for _, name := range slices.Sorted(maps.Keys(lines)) {
+		fmt.Fprintf(b, "%s%-*s = %s\n", indent, width, name, lines[name])
+	}
+}
+
+// inLine is a value as JSON, which HCL reads.
+func inLine(value any) string {
+	if list, is := value.([]any); is {
+		var all []string
+		for _, each := range list {
+			all = append(all, inLine(each))
+		}
+		return "[" + strings.Join(all, ", ") + "]"
+	}
+	text, err := json.Marshal(value)
+	if err != nil {
+		panic(fmt.Sprintf("setup: text can't be written as JSON: %v", err))
+	}
+	return string(text)
 }

@@ -52,7 +52,7 @@ func (p *planner) setMount(ctx context.Context, m trust.VaultMount) error {
 	}
 	if !there {
 		p.plan.Add(plan.Create, "auth method "+m.Path, "type jwt", func(ctx context.Context) error {
-			return p.call(ctx, http.MethodPost, "sys/auth/"+m.Path, object{"type": "jwt", "description": "Kubernetes, " + m.Config.BoundIssuer}, nil)
+			return p.call(ctx, http.MethodPost, "sys/auth/"+m.Path, object{"type": "jwt", "description": description(m)}, nil)
 		})
 	}
 	if err := p.setConfig(ctx, m, there); err != nil {
@@ -64,6 +64,17 @@ func (p *planner) setMount(ctx context.Context, m trust.VaultMount) error {
 		}
 	}
 	return nil
+}
+
+func description(m trust.VaultMount) string { return "Kubernetes, " + m.Config.BoundIssuer }
+
+// roleFields are the body of a role's write.
+func roleFields(role trust.VaultRole) object {
+	body := fields(role)
+	delete(body, "name")
+	body["bound_claims_type"] = "string" // no patterns
+	body["bound_subject"] = role.BoundSubject
+	return body
 }
 
 // mounted reports whether the auth method is there. It is ErrMount if it is one of another type.
@@ -142,12 +153,7 @@ func notOurs(found object, issuer string) error {
 
 func (p *planner) setRole(ctx context.Context, m trust.VaultMount, role trust.VaultRole, there bool) error {
 	path := "auth/" + m.Path + "/role/" + role.Name
-	want := fields(role)
-	delete(want, "name")
-	want["bound_claims_type"] = "string" // no patterns
-	if role.BoundSubject == "" {
-		want["bound_subject"] = ""
-	}
+	want := roleFields(role)
 	found := object{}
 	if there {
 		var err error
