@@ -10,6 +10,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"strings"
 )
 
@@ -144,4 +145,16 @@ func checkHeader(value string) error {
 		return errors.New("has a character that is not printable ASCII")
 	}
 	return nil
+}
+
+// ReadBody reads an object's body as a store sends it, and at most MaxBody bytes of it.
+func ReadBody(from io.Reader) ([]byte, error) {
+	body, err := io.ReadAll(io.LimitReader(from, MaxBody+1))
+	if err != nil {
+		return nil, fmt.Errorf("the body: %w", err)
+	}
+	if len(body) > MaxBody {
+		return nil, fmt.Errorf("the body has over %d bytes, so it is none of this project's: move it away", MaxBody)
+	}
+	return body, nil
 }

@@ -25,7 +25,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"net/url"
 	"path"
 	"regexp"
@@ -92,12 +91,9 @@ func (b *Bucket) read(ctx context.Context, name string) (bucket.Object, bucket.V
 		return bucket.Object{}, bucket.Absent, err
 	}
 	defer answer.Body.Close()
-	body, err := io.ReadAll(io.LimitReader(answer.Body, bucket.MaxBody+1))
+	body, err := bucket.ReadBody(answer.Body)
 	if err != nil {
-		return bucket.Object{}, bucket.Absent, fmt.Errorf("the body: %w", err)
-	}
-	if len(body) > bucket.MaxBody {
-		return bucket.Object{}, bucket.Absent, fmt.Errorf("the body has over %d bytes, so it is none of this project's: move it away", bucket.MaxBody)
+		return bucket.Object{}, bucket.Absent, err
 	}
 	object := bucket.Object{Body: body, ContentType: value(answer.ContentType), CacheControl: value(answer.CacheControl)}
 	version, err := versionOf(answer.ETag)

@@ -1,7 +1,6 @@
 package azblob_test
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"net/http"
@@ -18,15 +17,13 @@ import (
 
 	"github.com/kube-iam-assume/kube-iam-assume/shared/bucket"
 	"github.com/kube-iam-assume/kube-iam-assume/shared/bucket/azblob"
+	"github.com/kube-iam-assume/kube-iam-assume/shared/bucket/buckettest"
 	"github.com/kube-iam-assume/kube-iam-assume/test/azure"
 )
 
-// An answer is what Azure, or something on the way to it, says to one request.
-type answer func(http.ResponseWriter)
-
 // refusal is Azure's own form of an error.
-func refusal(status int, code string) answer {
-	return func(w http.ResponseWriter) {
+func refusal(status int, code string) buckettest.Answer {
+	return func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("X-Ms-Error-Code", code)
 		w.Header().Set("X-Ms-Request-Id", "5d2c1b3a")
 		w.Header().Set("Content-Type", "application/xml")
@@ -35,179 +32,100 @@ func refusal(status int, code string) answer {
 	}
 }
 
-func page(status int, body string) answer {
-	return func(w http.ResponseWriter) {
-		w.WriteHeader(status)
-		fmt.Fprint(w, body)
-	}
+const etag = `"0x8D"`
+
+var wire = buckettest.Wire{
+	Serve: func(t testing.TB, respond http.HandlerFunc) bucket.Bucket {
+		opened, _ := serve(t, respond)
+		return opened
+	},
+	Version: etag,
+	Found:   func(w http.ResponseWriter, _ *http.Request) { w.Header().Set("ETag", etag); fmt.Fprint(w, "{}") },
+	Missing: refusal(404, "BlobNotFound"), Stale: refusal(412, "ConditionNotMet"), Busy: refusal(503, "ServerBusy"),
 }
 
-// object answers with more or less than it announces.
-func object(size, length int) answer {
-	return func(w http.ResponseWriter) {
-		w.Header().Set("ETag", `"0x8D"`)
-		w.Header().Set("Content-Length", fmt.Sprint(length))
-		_, _ = w.Write(make([]byte, size))
-	}
-}
-
-// endless answers until nobody listens any more.
-func endless(w http.ResponseWriter) {
-	w.Header().Set("ETag", `"0x8D"`)
-	for {
-		if _, err := w.Write(make([]byte, 1<<16)); err != nil {
-			return
-		}
-	}
-}
-
-// cut ends the connection without a word: the request may have been carried out.
-func cut(http.ResponseWriter) { panic(http.ErrAbortHandler) }
-
-// A verdict is the decision that an answer must lead to (nil for an error of no kind), and what the error must say.
-type verdict struct {
-	answer answer
-	want   error
-	says   string
-}
-
-var always = map[string]verdict{
-	"no container":             {refusal(404, "ContainerNotFound"), nil, "create it, or correct the URL: Azure says 404 ContainerNotFound (request 5d2c1b3a)"},
-	"no resource":              {refusal(404, "ResourceNotFound"), nil, "404 ResourceNotFound"},
-	"404 of a proxy":           {page(404, "<html>no such host</html>"), nil, "not Azure Blob Storage"},
-	"404 of nobody":            {page(404, ""), nil, "not Azure Blob Storage"},
-	"no role":                  {refusal(403, "AuthorizationPermissionMismatch"), nil, "containers/blobs/read and .../write"},
-	"firewall":                 {refusal(403, "AuthorizationFailure"), nil, "network rules"},
-	"token of another tenant":  {refusal(401, "InvalidAuthenticationInfo"), nil, "another tenant's"},
-	"expired token":            {refusal(403, "AuthenticationFailed"), nil, "the clock may be wrong"},
-	"a container going away":   {refusal(409, "ContainerBeingDeleted"), nil, "is being deleted"},
-	"archived":                 {refusal(409, "BlobArchived"), nil, "archive tier"},
-	"409 of another cause":     {refusal(409, "PublicAccessNotPermitted"), nil, "409 PublicAccessNotPermitted"},
-	"409 of nobody":            {page(409, ""), nil, "Azure says 409"},
-	"412 of a proxy":           {page(412, "<html>no</html>"), nil, "Azure says 412"},
-	"a lease":                  {refusal(412, "LeaseIdMissing"), nil, "break it (az storage blob lease break)"},
-	"busy":                     {refusal(503, "ServerBusy"), nil, "ServerBusy"},
-	"broken":                   {refusal(500, "InternalError"), nil, "InternalError"},
-	"too slow":                 {refusal(500, "OperationTimedOut"), nil, "OperationTimedOut"},
-	"no ETag":                  {page(200, ""), nil, ""},
-	"connection cut":           {cut, nil, ""},
-	"a code in the body alone": {page(403, "<Error><Code>AuthorizationFailure</Code></Error>"), nil, "network rules"},
+var always = map[string]buckettest.Verdict{
+	"no container":             buckettest.Leads(refusal(404, "ContainerNotFound"), nil, "create it, or correct the URL: Azure says 404 ContainerNotFound (request 5d2c1b3a)"),
+	"no resource":              buckettest.Leads(refusal(404, "ResourceNotFound"), nil, "404 ResourceNotFound"),
+	"404 of a proxy":           buckettest.Leads(buckettest.Page(404, "<html>no such host</html>"), nil, "not Azure Blob Storage"),
+	"404 of nobody":            buckettest.Leads(buckettest.Page(404, ""), nil, "not Azure Blob Storage"),
+	"no role":                  buckettest.Leads(refusal(403, "AuthorizationPermissionMismatch"), nil, "containers/blobs/read and .../write"),
+	"firewall":                 buckettest.Leads(refusal(403, "AuthorizationFailure"), nil, "network rules"),
+	"token of another tenant":  buckettest.Leads(refusal(401, "InvalidAuthenticationInfo"), nil, "another tenant's"),
+	"expired token":            buckettest.Leads(refusal(403, "AuthenticationFailed"), nil, "the clock may be wrong"),
+	"a container going away":   buckettest.Leads(refusal(409, "ContainerBeingDeleted"), nil, "is being deleted"),
+	"archived":                 buckettest.Leads(refusal(409, "BlobArchived"), nil, "archive tier"),
+	"409 of another cause":     buckettest.Leads(refusal(409, "PublicAccessNotPermitted"), nil, "409 PublicAccessNotPermitted"),
+	"409 of nobody":            buckettest.Leads(buckettest.Page(409, ""), nil, "Azure says 409"),
+	"412 of a proxy":           buckettest.Leads(buckettest.Page(412, "<html>no</html>"), nil, "Azure says 412"),
+	"a lease":                  buckettest.Leads(refusal(412, "LeaseIdMissing"), nil, "break it (az storage blob lease break)"),
+	"busy":                     buckettest.Leads(refusal(503, "ServerBusy"), nil, "ServerBusy"),
+	"broken":                   buckettest.Leads(refusal(500, "InternalError"), nil, "InternalError"),
+	"too slow":                 buckettest.Leads(refusal(500, "OperationTimedOut"), nil, "OperationTimedOut"),
+	"no ETag":                  buckettest.Leads(buckettest.Page(200, ""), nil, ""),
+	"connection cut":           buckettest.Leads(buckettest.Cut, nil, ""),
+	"a code in the body alone": buckettest.Leads(buckettest.Page(403, "<Error><Code>AuthorizationFailure</Code></Error>"), nil, "network rules"),
 }
 
 func TestGetAnswers(t *testing.T) {
 	t.Parallel()
-	cases := map[string]verdict{
-		"no blob":      {refusal(404, "BlobNotFound"), bucket.ErrNotFound, "/account/documents/prod/openid/jwks"},
-		"precondition": {refusal(412, "ConditionNotMet"), nil, ""},
-		"exists":       {refusal(409, "BlobAlreadyExists"), nil, ""},
-		"no ETag":      {page(200, "{}"), nil, "no ETag"},
-		"truncated":    {object(10, 100), nil, "the body: "},
-		"too large":    {object(bucket.MaxBody+1, bucket.MaxBody+1), nil, "over 8388608 bytes"},
-		"without end":  {endless, nil, "over 8388608 bytes"},
+	cases := map[string]buckettest.Verdict{
+		"no blob":      buckettest.Leads(refusal(404, "BlobNotFound"), bucket.ErrNotFound, "/account/documents/prod/openid/jwks"),
+		"precondition": buckettest.Leads(refusal(412, "ConditionNotMet"), nil, ""),
+		"exists":       buckettest.Leads(refusal(409, "BlobAlreadyExists"), nil, ""),
+		"no ETag":      buckettest.Leads(buckettest.Page(200, "{}"), nil, "no ETag"),
+		"truncated":    buckettest.Leads(buckettest.Content(etag, 10, 100), nil, "the body: "),
+		"too large":    buckettest.Leads(buckettest.Content(etag, bucket.MaxBody+1, bucket.MaxBody+1), nil, "over 8388608 bytes"),
+		"without end":  buckettest.Leads(buckettest.Endless(etag), nil, "over 8388608 bytes"),
 	}
-	runCases(t, cases, func(b *azblob.Bucket) (bucket.Version, error) {
-		got, version, err := b.Get(t.Context(), "prod/openid/jwks")
-		if err != nil && (got.Body != nil || got.ContentType != "") {
-			return version, errors.New("an object comes with the error")
-		}
-		return version, err
-	})
+	wire.Judged(t, cases, buckettest.Get)
+	wire.Judged(t, always, buckettest.Get)
 }
 
 func TestPutAnswers(t *testing.T) {
 	t.Parallel()
-	cases := map[string]verdict{
-		"another version": {refusal(412, "ConditionNotMet"), bucket.ErrConflict, "/account/documents/prod/openid/jwks"},
-		"exists":          {refusal(409, "BlobAlreadyExists"), bucket.ErrConflict, "BlobAlreadyExists"},
-		"no blob":         {refusal(404, "BlobNotFound"), bucket.ErrConflict, "BlobNotFound"},
-		"immutable":       {refusal(409, "BlobImmutableDueToPolicy"), nil, "immutability policy"},
-		"legal hold":      {refusal(409, "BlobImmutableDueToLegalHold"), nil, "legal hold"},
-		"an append blob":  {refusal(409, "InvalidBlobType"), nil, "append or page blob"},
-		"no ETag":         {page(201, ""), nil, "no ETag"},
-		"any ETag": {func(w http.ResponseWriter) {
+	cases := map[string]buckettest.Verdict{
+		"another version": buckettest.Leads(refusal(412, "ConditionNotMet"), bucket.ErrConflict, "/account/documents/prod/openid/jwks"),
+		"exists":          buckettest.Leads(refusal(409, "BlobAlreadyExists"), bucket.ErrConflict, "BlobAlreadyExists"),
+		"no blob":         buckettest.Leads(refusal(404, "BlobNotFound"), bucket.ErrConflict, "BlobNotFound"),
+		"immutable":       buckettest.Leads(refusal(409, "BlobImmutableDueToPolicy"), nil, "immutability policy"),
+		"legal hold":      buckettest.Leads(refusal(409, "BlobImmutableDueToLegalHold"), nil, "legal hold"),
+		"an append blob":  buckettest.Leads(refusal(409, "InvalidBlobType"), nil, "append or page blob"),
+		"no ETag":         buckettest.Leads(buckettest.Page(201, ""), nil, "no ETag"),
+		"any ETag": buckettest.Leads(func(w http.ResponseWriter, _ *http.Request) {
 			w.Header().Set("ETag", "*")
 			w.WriteHeader(http.StatusCreated)
-		}, nil, "no ETag"},
+		}, nil, "no ETag"),
 	}
-	for _, seen := range []bucket.Version{bucket.Absent, `"0x8D"`} {
-		runCases(t, cases, func(b *azblob.Bucket) (bucket.Version, error) {
-			return b.Put(t.Context(), "prod/openid/jwks", text("{}"), seen)
-		})
-	}
-}
-
-func runCases(t *testing.T, own map[string]verdict, call func(*azblob.Bucket) (bucket.Version, error)) {
-	t.Helper()
-	for _, cases := range []map[string]verdict{own, always} {
-		for name, c := range cases {
-			stub, _ := serve(t, func(w http.ResponseWriter, _ *http.Request) { c.answer(w) })
-			version, err := call(stub)
-			if err == nil || version != bucket.Absent || !strings.Contains(err.Error(), c.says) || strings.Contains(err.Error(), "\n") {
-				t.Errorf("%s: %q, %v; want an error that says %q in one line", name, version, err, c.says)
-			}
-			for _, sentinel := range []error{bucket.ErrNotFound, bucket.ErrConflict, bucket.ErrName, bucket.ErrObject} {
-				if errors.Is(err, sentinel) != errors.Is(c.want, sentinel) {
-					t.Errorf("%s: %v; is it %q: %t", name, err, sentinel.Error(), errors.Is(err, sentinel))
-				}
-			}
-		}
+	for _, seen := range []bucket.Version{bucket.Absent, etag} {
+		wire.Judged(t, cases, buckettest.Put(seen))
+		wire.Judged(t, always, buckettest.Put(seen))
 	}
 }
 
-// TestLostAnswer: what was stored although its answer was lost is not reported as somebody else's, and the next read finds it.
-func TestLostAnswer(t *testing.T) {
-	t.Parallel()
-	for _, lost := range map[string]answer{"cut": cut, "busy": refusal(503, "ServerBusy"), "timeout": refusal(500, "OperationTimedOut")} {
-		for _, seen := range []bucket.Version{bucket.Absent, `"0"`} {
-			var stored atomic.Bool
-			stub, puts := serve(t, func(w http.ResponseWriter, r *http.Request) {
-				switch {
-				case r.Method == http.MethodGet && !stored.Load():
-					refusal(404, "BlobNotFound")(w) // a connection is open now, that a careless client would repeat itself on
-				case r.Method == http.MethodGet:
-					w.Header().Set("ETag", `"1"`)
-					fmt.Fprint(w, "{}")
-				case stored.Swap(true):
-					refusal(412, "ConditionNotMet")(w)
-				default:
-					lost(w)
-				}
-			})
-			if _, _, err := stub.Get(t.Context(), "name"); !errors.Is(err, bucket.ErrNotFound) {
-				t.Fatal(err)
-			}
-			_, err := stub.Put(t.Context(), "name", text("{}"), seen)
-			if err == nil || errors.Is(err, bucket.ErrConflict) || puts.Load() != 1 {
-				t.Errorf("seen %q: %v after %d writes, want an unclear answer after one", seen, err, puts.Load())
-			}
-			if got, version, err := stub.Get(t.Context(), "name"); err != nil || string(got.Body) != "{}" || version != `"1"` {
-				t.Errorf("seen %q: Get = %q, %q, %v", seen, got.Body, version, err)
-			}
-		}
-	}
-}
+func TestWire(t *testing.T) { wire.Run(t) }
 
 // TestMayOnlyCreate: where there is no right to overwrite, what exists is a race lost, and what does not exist a right that is missing.
 func TestMayOnlyCreate(t *testing.T) {
 	t.Parallel()
 	for name, test := range map[string]struct {
 		seen bucket.Version
-		get  answer
+		get  buckettest.Answer
 		want error
 	}{
-		"it exists":                       {bucket.Absent, object(2, 2), bucket.ErrConflict},
+		"it exists":                       {bucket.Absent, wire.Found, bucket.ErrConflict},
 		"it does not exist":               {bucket.Absent, refusal(404, "BlobNotFound"), nil},
 		"it may not be read either":       {bucket.Absent, refusal(403, "AuthorizationPermissionMismatch"), nil},
-		"an update of what was seen":      {`"0x8D"`, object(2, 2), nil},
+		"an update of what was seen":      {etag, wire.Found, nil},
 		"a container that does not exist": {bucket.Absent, refusal(404, "ContainerNotFound"), nil},
 	} {
 		for _, code := range []string{"UnauthorizedBlobOverwrite", "AuthorizationPermissionMismatch"} {
 			stub, puts := serve(t, func(w http.ResponseWriter, r *http.Request) {
 				if r.Method == http.MethodGet {
-					test.get(w)
+					test.get(w, r)
 					return
 				}
-				refusal(403, code)(w)
+				refusal(403, code)(w, r)
 			})
 			_, err := stub.Put(t.Context(), "name", text("{}"), test.seen)
 			if err == nil || errors.Is(err, bucket.ErrConflict) != (test.want != nil) || errors.Is(err, bucket.ErrNotFound) || puts.Load() != 1 ||
@@ -215,36 +133,6 @@ func TestMayOnlyCreate(t *testing.T) {
 				t.Errorf("%s: %s: %v after %d writes, want %v", name, code, err, puts.Load(), test.want)
 			}
 		}
-	}
-}
-
-// TestReadsAreRepeated: a read that failed for a moment is nothing to report.
-func TestReadsAreRepeated(t *testing.T) {
-	t.Parallel()
-	var asked atomic.Int32
-	stub, _ := serve(t, func(w http.ResponseWriter, _ *http.Request) {
-		if asked.Add(1) == 1 {
-			refusal(503, "ServerBusy")(w)
-			return
-		}
-		object(2, 2)(w)
-	})
-	if got, version, err := stub.Get(t.Context(), "name"); err != nil || len(got.Body) != 2 || version != `"0x8D"` {
-		t.Errorf("Get = %d bytes, %q, %v", len(got.Body), version, err)
-	}
-}
-
-// TestSilence: who never gets an answer can give up.
-func TestSilence(t *testing.T) {
-	t.Parallel()
-	stub, _ := serve(t, func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() })
-	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
-	defer cancel()
-	if _, _, err := stub.Get(ctx, "name"); !errors.Is(err, context.DeadlineExceeded) {
-		t.Errorf("Get: %v", err)
-	}
-	if _, err := stub.Put(ctx, "name", text("{}"), bucket.Absent); !errors.Is(err, context.DeadlineExceeded) {
-		t.Errorf("Put: %v", err)
 	}
 }
 
@@ -312,7 +200,7 @@ func anothersBlob(t *testing.T, storage *azure.Storage) {
 
 // serve returns a driver whose requests are answered so, and how many writes there were. It holds every request to the rights that the
 // package's comment asks for: reading a blob, and writing a whole one under one condition.
-func serve(t *testing.T, respond http.HandlerFunc) (*azblob.Bucket, *atomic.Int32) {
+func serve(t testing.TB, respond http.HandlerFunc) (*azblob.Bucket, *atomic.Int32) {
 	t.Helper()
 	puts := new(atomic.Int32)
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

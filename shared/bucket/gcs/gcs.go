@@ -152,14 +152,7 @@ func (b *Bucket) content(ctx context.Context, name string, generation int64) ([]
 		return nil, err
 	}
 	defer func() { _ = reader.Close() }() // reading is over
-	body, err := io.ReadAll(io.LimitReader(reader, bucket.MaxBody+1))
-	if err != nil {
-		return nil, fmt.Errorf("the body: %w", err)
-	}
-	if len(body) > bucket.MaxBody {
-		return nil, fmt.Errorf("the body has over %d bytes, so it is none of this project's: move it away", bucket.MaxBody)
-	}
-	return body, nil
+	return bucket.ReadBody(reader)
 }
 
 // absent is what a 404 means. A bucket that does not exist, and whatever else answers on the way, say 404 too; only a bucket that
@@ -176,7 +169,7 @@ func (b *Bucket) absent(ctx context.Context, name string, missing error) error {
 	case errors.Is(err, iterator.Done):
 		return bucket.ErrNotFound
 	case err != nil:
-		return errors.Join(err, missing)
+		return fmt.Errorf("%w (before: %w)", err, missing)
 	case first.Name == name: // it has just been made
 		return errReplaced
 	}
