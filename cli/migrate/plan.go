@@ -137,6 +137,11 @@ func Make(c *inventory.Cluster, o Options) *Plan {
 	for _, t := range p.tasks {
 		p.change(t)
 	}
+	if len(p.tasks) > 0 {
+		p.note("SDKs", "a container whose SDK is too old for tokens goes on by the old way while that is open, and then has nothing. They know tokens since: Java 1.12.782 and 2.10.11 (with the module sts), "+
+			"Go 1.23.13 and every 2, boto3 1.9.220, botocore 1.12.200, CLI 1.16.232, JavaScript 2.525.0 and 3.27.0, Ruby 3.58.0, C++ 1.7.174, .NET 3.3.659.1 (with AWSSDK.SecurityToken), PHP 3.110.7",
+			"Keys in the environment, and in some SDKs a profile's file, go before the token: docs/migrating.md has the order.")
+	}
 	p.close()
 	return p.plan
 }

@@ -2,10 +2,12 @@ package migrate_test
 
 import (
 	"bytes"
+	"encoding/json"
 	"errors"
 	"flag"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -122,5 +124,43 @@ func TestUnreadableFiles(t *testing.T) {
 		if _, err := plan(args); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: %v, want %q", args, err, want)
 		}
+	}
+}
+
+// What is written is what is printed: the commands of PLAN.txt name files that are there, and each is JSON or YAML.
+func TestWrite(t *testing.T) {
+	t.Parallel()
+	args, err := os.ReadFile("testdata/kube2iam/args")
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := filepath.Join(t.TempDir(), "new", "plan")
+	if _, err := plan(string(args) + " --write " + dir); !errors.Is(err, migrate.ErrDecisions) {
+		t.Fatal(err)
+	}
+	text, err := os.ReadFile(filepath.Join(dir, "PLAN.txt"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	named := regexp.MustCompile(`(?:-f |file://|--patch-file )(\S+)`).FindAllStringSubmatch(string(text), -1)
+	if len(named) < 10 {
+		t.Errorf("PLAN.txt names %d files", len(named))
+	}
+	for _, match := range named {
+		content, err := os.ReadFile(filepath.Join(dir, match[1]))
+		if err != nil {
+			t.Error(err)
+		} else if !json.Valid(content) && !strings.HasSuffix(match[1], ".yaml") {
+			t.Errorf("%s is no JSON: %s", match[1], content)
+		}
+	}
+	if info, err := os.Stat(filepath.Join(dir, "plan.json")); err != nil || info.Mode().Perm() != 0o600 {
+		t.Error(info, err)
+	}
+	if _, err := plan(string(args) + " --write " + dir); !errors.Is(err, migrate.ErrFolder) {
+		t.Error("a second plan among the files of the first:", err)
+	}
+	if again, err := os.ReadFile(filepath.Join(dir, "PLAN.txt")); err != nil || !bytes.Equal(again, text) {
+		t.Error("the refusal changed a file", err)
 	}
 }

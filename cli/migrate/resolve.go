@@ -71,10 +71,7 @@ func (p *planner) one(w *inventory.Workload, ask *agent.Ask, rules map[string]ag
 			p.refuse(w, fmt.Errorf("%w: namespace %s was not read, so nobody knows whether it allows %s", agent.ErrRefused, w.Namespace, arn), "Read the namespaces, too.")
 			return
 		}
-		asked := arn
-		if p.Settings.OnNames {
-			asked = ask.Written
-		}
+		asked := p.heldAgainst(arn, ask.Written)
 		if !allowed.Allow(asked) {
 			p.refuse(w, fmt.Errorf("%w: it asks for %s, which the annotation %s of its namespace does not allow (%s)", agent.ErrRefused, asked, p.Settings.NamespaceKey, quoted(allowed.Patterns())),
 				"It does not work today, either. Take the request away, or allow the role, and plan again.")
@@ -144,29 +141,39 @@ func (p *planner) namespaces(rules map[string]agent.Rules) {
 		if len(patterns) == 0 {
 			continue
 		}
-		used := map[string]bool{}
-		for _, t := range p.tasks {
-			if t.Namespace == namespace {
-				used[t.role] = true
-			}
+		used := p.usedIn(namespace)
+		what := fmt.Sprintf("%q allows, of what its workloads use: %s", patterns, some(used))
+		if len(used) == 0 {
+			what = fmt.Sprintf("%q allows roles that none of its workloads uses", patterns)
 		}
 		var idle []string
 		for _, arn := range slices.Sorted(maps.Keys(p.Roles)) {
-			asked := arn
-			if p.Settings.OnNames {
-				_, asked, _ = strings.Cut(arn, ":role/")
-			}
-			if rules[namespace].Allow(asked) && !used[arn] {
+			if rules[namespace].Allow(p.heldAgainst(arn, arn[strings.Index(arn, "/")+1:])) && !slices.Contains(used, arn) {
 				idle = append(idle, arn)
 			}
-		}
-		what := fmt.Sprintf("%q allows, of what its workloads use: %s", patterns, some(slices.Sorted(maps.Keys(used))))
-		if len(used) == 0 {
-			what = fmt.Sprintf("%q allows roles that none of its workloads uses", patterns)
 		}
 		if len(idle) > 0 {
 			what += fmt.Sprintf("; and of the list of roles, unused: %s", some(idle))
 		}
 		p.note("namespace "+namespace, what, "Only roles in use come to trust a service account, exactly; the rest of the pattern ends with the old agent.")
 	}
+}
+
+// heldAgainst is what the agent holds a namespace's patterns against.
+func (p *planner) heldAgainst(arn, written string) string {
+	if p.Settings.OnNames {
+		return written
+	}
+	return arn
+}
+
+// usedIn are the roles that a namespace's workloads get.
+func (p *planner) usedIn(namespace string) []string {
+	used := map[string]bool{}
+	for _, t := range p.tasks {
+		if t.Namespace == namespace {
+			used[t.role] = true
+		}
+	}
+	return slices.Sorted(maps.Keys(used))
 }

@@ -18,14 +18,16 @@ func (p *Plan) Text(out io.Writer) error { return p.text(out, false) }
 func (p *Plan) text(out io.Writer, files folder) error {
 	w := &page{out: out}
 	w.line("Plan: from %s to tokens of %s for %s", p.Settings.Agent, p.Issuer, p.Audience)
-	w.line("%d workloads, %d service accounts (%d to make), %d roles; %d decisions", len(p.Workloads), len(p.Accounts), p.made(), len(p.Roles), len(p.Decisions))
+	w.line("Workloads: %d; service accounts: %d, of which to make: %d; roles: %d; decisions: %d", len(p.Workloads), len(p.Accounts), p.made(), len(p.Roles), len(p.Decisions))
 	w.findings("Decisions: what this plan leaves to you", p.Decisions)
 	w.findings("Notes", p.Notes)
-	p.accountsText(w, files)
-	p.rolesText(w, files)
-	p.workloadsText(w, files)
-	p.verifyText(w)
-	p.backText(w, files)
+	if len(p.Workloads) > 0 {
+		p.accountsText(w, files)
+		p.rolesText(w, files)
+		p.workloadsText(w, files)
+		p.verifyText(w)
+		p.backText(w, files)
+	}
 	p.closingText(w)
 	return w.err
 }
@@ -117,6 +119,11 @@ func (p *Plan) rolesText(w *page, files folder) {
 	for _, r := range p.Roles {
 		w.line("\n# %s: %s; %d characters", r.ARN, join(r.Accounts), r.Characters)
 		switch {
+		case len(r.Parts) > 0:
+			w.line("# longer than IAM takes: see the decisions. Its parts, each for a role of its own:")
+			for _, part := range r.Parts {
+				w.line("%s", encode(part.Document))
+			}
 		case !r.Whole:
 			w.line("# to be added to the present policy:\n%s", indented(r.Document))
 		case !r.Changed:
@@ -200,7 +207,7 @@ func (p *Plan) backText(w *page, files folder) {
 	w.line("\n# roles, when no workload uses its token any more")
 	for _, r := range p.Roles {
 		switch {
-		case !r.Changed:
+		case !r.Changed, len(r.Parts) > 0:
 		case !r.Whole:
 			w.line("# %s: take the statement out again", r.ARN)
 		case bool(files):

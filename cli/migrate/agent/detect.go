@@ -44,9 +44,6 @@ func runs(container core.Container, agent string) bool {
 func (s *Settings) read(line []string) {
 	for i, argument := range line {
 		name, value, inline := strings.Cut(argument, "=")
-		if !strings.HasPrefix(name, "--") {
-			continue
-		}
 		on := !inline || value == "true"
 		if !inline && i+1 < len(line) && !strings.HasPrefix(line[i+1], "--") {
 			value = line[i+1]
@@ -54,29 +51,33 @@ func (s *Settings) read(line []string) {
 		if strings.Contains(value, "$(") {
 			continue // a variable's value, which may be anything
 		}
+		if text := s.texts()[name]; text != nil {
+			*text = value
+		}
 		switch s.Agent + " " + name {
-		case Kube2IAM + " --base-role-arn", Kiam + " --role-base-arn", Controller + " --base-role-arn":
-			s.BaseARN = value
-		case Kube2IAM + " --default-role":
-			s.DefaultRole = value
 		case Kube2IAM + " --auto-discover-default-role":
 			s.NodeDefault = on
-		case Kube2IAM + " --iam-role-key":
-			s.RoleKey = value
-		case Kube2IAM + " --iam-external-id":
-			s.ExternalIDKey = value
-		case Kube2IAM + " --namespace-key":
-			s.NamespaceKey = value
 		case Kube2IAM + " --namespace-restrictions":
 			s.Restricted = on
-		case Kube2IAM + " --namespace-restriction-format":
-			s.Format = strings.ToLower(value)
 		case Kiam + " --disable-strict-namespace-regexp":
 			if on {
 				s.Format = "regexp"
 			}
-		case Kiam + " --assume-role-arn", Controller + " --assume-role":
-			s.AssumeRole = value
 		}
 	}
+	s.Format = strings.ToLower(s.Format)
+}
+
+// texts are the agent's flags that take a text, and where it goes.
+func (s *Settings) texts() map[string]*string {
+	switch s.Agent {
+	case Kube2IAM:
+		return map[string]*string{
+			"--base-role-arn": &s.BaseARN, "--default-role": &s.DefaultRole, "--iam-role-key": &s.RoleKey, "--iam-external-id": &s.ExternalIDKey,
+			"--namespace-key": &s.NamespaceKey, "--namespace-restriction-format": &s.Format,
+		}
+	case Kiam:
+		return map[string]*string{"--role-base-arn": &s.BaseARN, "--assume-role-arn": &s.AssumeRole}
+	}
+	return map[string]*string{"--base-role-arn": &s.BaseARN, "--assume-role": &s.AssumeRole}
 }
