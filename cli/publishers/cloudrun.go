@@ -78,20 +78,19 @@ func run(ctx context.Context, words []string) (string, error) {
 	command.Stdout, command.Stderr = printed, complaint
 	command.WaitDelay = time.Second
 	if err := command.Run(); err != nil {
-		return "", fmt.Errorf("%w: %s: %w: %s", ErrLogin, words[0], err, strings.TrimSpace(complaint.String()))
+		return "", fmt.Errorf("%w: %s: %w: %s", ErrLogin, words[0], err, strings.TrimSpace(complaint.kept.String()))
 	}
-	return strings.TrimSpace(printed.String()), nil
+	return strings.TrimSpace(printed.kept.String()), nil
 }
 
-// beginning keeps the first bytes, and drops the rest.
+// beginning keeps the first bytes, and drops the rest. The buffer is a field: embedded, its ReadFrom would take everything.
 type beginning struct {
-	bytes.Buffer
-
+	kept bytes.Buffer
 	most int
 }
 
 // Write implements io.Writer.
 func (b *beginning) Write(data []byte) (int, error) {
-	b.Buffer.Write(data[:min(len(data), b.most-b.Len())])
+	b.kept.Write(data[:min(len(data), b.most-b.kept.Len())])
 	return len(data), nil
 }

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
 
 	"github.com/kube-iam-assume/kube-iam-assume/shared/bucket/dir"
 	"github.com/kube-iam-assume/kube-iam-assume/shared/enrollment"
@@ -64,26 +65,35 @@ func (d directory) send(ctx context.Context, order []byte) ([]byte, error) {
 	return answer, nil
 }
 
-// Places are URLs below which the publisher's documents of an issuer are, besides the issuer's own, as far as the settings tell.
-func (p Publisher) Places(issuer string) []string {
-	var places []string
+// Place is the URL below which the publisher's documents of an issuer are: the issuer's own, unless it is a mirror and the settings say where.
+func (p Publisher) Place(issuer string) string {
 	if place, ok := p.ServedAt[issuer]; ok {
-		places = append(places, place)
+		return place
 	}
+	if own, ok := p.local(issuer); ok && own.ServedAt != "" {
+		return own.ServedAt
+	}
+	return issuer
+}
+
+// Mirrors are where other publishers of an issuer have their documents, as far as this one's settings are here and say it.
+func (p Publisher) Mirrors(issuer string) []string {
+	own, _ := p.local(issuer)
+	return own.Mirrors
+}
+
+// local is what the settings of a publisher on this machine say of an issuer. If they can't be read, that is told when an order is sent.
+func (p Publisher) local(issuer string) (enrollment.Issuer, bool) {
 	if p.Directory == nil {
-		return places
+		return enrollment.Issuer{}, false
 	}
 	loaded, err := enrollment.Load(p.Directory.Settings)
-	if err != nil { // which is told when an order is sent
-		return places
+	if err != nil {
+		return enrollment.Issuer{}, false
 	}
-	for _, i := range loaded.Issuers {
-		if i.URL == issuer && i.ServedAt != "" {
-			places = append(places, i.ServedAt)
-		}
-		if i.URL == issuer {
-			places = append(places, i.Mirrors...)
-		}
+	i := slices.IndexFunc(loaded.Issuers, func(i enrollment.Issuer) bool { return i.URL == issuer })
+	if i < 0 {
+		return enrollment.Issuer{}, false
 	}
-	return places
+	return loaded.Issuers[i], true
 }

@@ -14,8 +14,8 @@ import (
 )
 
 const (
-	poll        = 500 * time.Millisecond
-	sureAfter   = 3 // looks without the key: behind one name there may be several caches
+	poll        = 250 * time.Millisecond
+	sureAfter   = 4 // looks without the key: behind one name there may be several caches
 	margin      = 30 * time.Second
 	longestWait = 15 * time.Minute // whatever max-age says
 	quietFor    = 2 * time.Second
@@ -30,7 +30,7 @@ type Effect struct {
 	Problem string   `json:"problem,omitempty"` // why the last look saw nothing
 }
 
-// watch is a look at public URLs until keys are gone from them.
+// watch is a look at public URLs until keys are gone from them. It begins before the statement is sent, so that it sees how long that takes.
 type watch struct {
 	stranger stranger.Client
 	keyIDs   []string
@@ -38,28 +38,48 @@ type watch struct {
 	limit    time.Duration // negative: the cache time and a margin
 	progress io.Writer
 
-	mu sync.Mutex // of progress
+	mu       sync.Mutex // of progress, and what follows
+	answered time.Time  // when every publisher had answered, or failed
+	hopeless []string   // URLs of which no publisher has done it
 }
 
-func (w *watch) places(ctx context.Context, urls []string) []Effect {
-	effects := make([]Effect, len(urls))
-	var all sync.WaitGroup
-	for i, u := range urls {
-		all.Go(func() { effects[i] = w.place(ctx, u) })
-	}
-	all.Wait()
-	return effects
+// start looks at all URLs at once. The result comes some time after settle was called, or the context has ended.
+func (w *watch) start(ctx context.Context, urls []string) <-chan []Effect {
+	result := make(chan []Effect, 1)
+	go func() {
+		effects := make([]Effect, len(urls))
+		var all sync.WaitGroup
+		for i, u := range urls {
+			all.Go(func() { effects[i] = w.place(ctx, u) })
+		}
+		all.Wait()
+		result <- effects
+	}()
+	return result
+}
+
+// settle says that every publisher has answered, and for which URLs there is nothing to wait.
+func (w *watch) settle(hopeless []string) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.answered, w.hopeless = time.Now(), hopeless
+}
+
+// enough reports whether a URL has been looked at for long enough.
+func (w *watch) enough(base string, age time.Duration) bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return !w.answered.IsZero() && (slices.Contains(w.hopeless, base) || time.Since(w.answered) > w.patience(age))
 }
 
 // place looks until enough looks in succession were without the keys, or until it has taken too long.
 func (w *watch) place(ctx context.Context, base string) Effect {
-	ctx, cancel := context.WithDeadline(ctx, w.began.Add(max(w.limit, longestWait)))
-	defer cancel()
 	e := Effect{URL: base + stranger.JWKSPath}
 	var age time.Duration
 	told := false
 	for clean := 0; ; {
 		asked := time.Now()
+		over := w.enough(base, age) // asked before the look, so that there is one after every publisher has answered
 		seen := rotation.Fetch(ctx, w.stranger, base)
 		if ctx.Err() != nil { // a look that was cut off shows nothing
 			return e
@@ -76,14 +96,14 @@ func (w *watch) place(ctx context.Context, base string) Effect {
 		default:
 			clean++
 		}
-		if e.Gone = clean >= sureAfter; e.Gone {
+		if e.Gone = clean >= sureAfter; e.Gone || over && clean == 0 {
 			return e
 		}
-		if !told && time.Since(w.began) > quietFor && clean == 0 {
+		if !told && clean == 0 && time.Since(w.began) > quietFor {
 			told = true
 			w.tell(e, w.patience(age))
 		}
-		if time.Since(w.began) > w.patience(age) || pause(ctx) != nil {
+		if pause(ctx) != nil {
 			return e
 		}
 	}
@@ -103,7 +123,7 @@ func (w *watch) tell(e Effect, patience time.Duration) {
 	if e.Problem != "" {
 		what = "can't be read: " + e.Problem
 	}
-	fmt.Fprintf(w.progress, "%s %s; watching it for %s at most (Ctrl-C ends that)\n", e.URL, what, patience.Round(time.Second))
+	fmt.Fprintf(w.progress, "%s %s; watching it for %s after the last answer (Ctrl-C ends that)\n", e.URL, what, patience.Round(time.Second))
 }
 
 func common(wanted, there []string) []string {

@@ -137,7 +137,7 @@ func (o *options) run(c *cobra.Command) error {
 		return err
 	}
 	r := &revocation{
-		options: o, stranger: watcher, places: o.places(all), progress: c.ErrOrStderr(),
+		options: o, stranger: watcher, places: o.places(all), known: all, progress: c.ErrOrStderr(),
 		Conversation: publishers.Conversation{Publishers: chosen, Statement: o.statement, Reachable: o.reachable, Out: out, Progress: c.ErrOrStderr(), In: c.InOrStdin()},
 	}
 	if !o.output.ForPeople() {
@@ -160,6 +160,7 @@ type revocation struct {
 	options  *options
 	stranger stranger.Client
 	places   []string // base URLs that are to lose the key
+	known    []publishers.Publisher
 	progress io.Writer
 	holders  *Holders
 }
@@ -185,15 +186,43 @@ func (r *revocation) carryOut(ctx context.Context) (*Report, error) {
 			return nil, err
 		}
 	}
-	began := time.Now()
-	failed := r.Send(ctx)
+	began, effect, failed := r.send(ctx, report.KeyIDs)
 	report = r.report()
-	report.Sent = &began
-	if len(report.Results) > countFailed(report.Results) && r.options.wait != 0 {
-		w := watch{stranger: r.stranger, keyIDs: report.KeyIDs, began: began, limit: r.options.wait, progress: r.progress}
-		report.Effect = w.places(ctx, r.places)
-	}
+	report.Sent, report.Effect = &began, effect
 	return report, errors.Join(failed, report.inEffect())
+}
+
+// send sends the statement, and watches the URLs meanwhile and afterwards.
+func (r *revocation) send(ctx context.Context, keyIDs []string) (began time.Time, effect []Effect, failed error) {
+	began = time.Now()
+	if r.options.wait == 0 {
+		return began, nil, r.Send(ctx)
+	}
+	watching, stop := context.WithCancel(ctx)
+	defer stop()
+	w := &watch{stranger: r.stranger, keyIDs: keyIDs, began: began, limit: r.options.wait, progress: r.progress}
+	seen := w.start(watching, r.places)
+	failed = r.Send(ctx)
+	if len(r.Results) == countFailed(r.Results) { // nothing was done: there is nothing to see
+		stop()
+		<-seen
+		return began, nil, failed
+	}
+	w.settle(r.hopeless())
+	return began, <-seen, failed
+}
+
+// hopeless are the places of publishers of which none has done it. Whose a mirror's URL is that only a flag names, nobody knows.
+func (r *revocation) hopeless() []string {
+	served, owned := map[string]bool{}, map[string]bool{}
+	for _, p := range r.known {
+		place := p.Place(r.Statement.Issuer)
+		owned[place] = true
+		if slices.ContainsFunc(r.Results, func(result publishers.Reply) bool { return result.Publisher == p.Name && result.Outcome != nil }) {
+			served[place] = true
+		}
+	}
+	return slices.DeleteFunc(slices.Clone(r.places), func(place string) bool { return served[place] || !owned[place] })
 }
 
 // consider stops what a person would be sorry for, unless he said that he means it.
@@ -224,7 +253,7 @@ func (r *revocation) consider(keyIDs []string) error {
 func (o *options) places(all []publishers.Publisher) []string {
 	found := append([]string{o.statement.Issuer}, o.urls...)
 	for _, p := range all {
-		found = append(found, p.Places(o.statement.Issuer)...)
+		found = append(append(found, p.Place(o.statement.Issuer)), p.Mirrors(o.statement.Issuer)...)
 	}
 	var places []string
 	for _, place := range found {
