@@ -43,6 +43,10 @@ func broken(format string, args ...any) finding {
 	return finding{Broken, fmt.Sprintf(format, args...), ""}
 }
 
+func unknown(format string, args ...any) finding {
+	return finding{Unknown, fmt.Sprintf(format, args...), ""}
+}
+
 func skip(format string, args ...any) finding {
 	return finding{Skipped, fmt.Sprintf(format, args...), ""}
 }
@@ -98,6 +102,7 @@ func chain() []link {
 		{"discovery document", discoveryChecks()},
 		{"published keys", jwksChecks()},
 		{"mirrors", mirrorChecks()},
+		{"publishers", betweenPublishers()},
 		{"exchange", exchangeChecks()},
 		{"AWS", awsChecks()},
 		{"Google Cloud", gcpChecks()},

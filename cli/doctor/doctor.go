@@ -22,6 +22,7 @@ import (
 
 	"github.com/kube-iam-assume/kube-iam-assume/cli/apiserver"
 	"github.com/kube-iam-assume/kube-iam-assume/cli/command"
+	"github.com/kube-iam-assume/kube-iam-assume/cli/location"
 	"github.com/kube-iam-assume/kube-iam-assume/cli/registration"
 	"github.com/kube-iam-assume/kube-iam-assume/cli/stranger"
 	"github.com/kube-iam-assume/kube-iam-assume/shared/enrollment"
@@ -40,7 +41,7 @@ type File struct {
 	Data []byte
 }
 
-// Options say what to look at. Resolve, Stranger and Now are wanted; what else is empty is skipped.
+// Options say what to look at. Resolve, Open, Stranger and Now are wanted; what else is empty is skipped.
 type Options struct {
 	Config     *rest.Config // of the cluster
 	ClusterErr error        // why there is no Config
@@ -56,12 +57,11 @@ type Options struct {
 
 	ExporterSettings *File
 	ExporterURL      string // of its metrics port
-	Publisher        *enrollment.Publisher
-	PublisherErr     error  // why the settings that were given are no Publisher
-	Data             string // a standalone publisher's directory
+	Publishers       []Publisher
 
 	Stranger stranger.Client
 	Resolve  func(ctx context.Context, host string) ([]string, error)
+	Open     func(ctx context.Context, place string) (location.Reader, error)
 	Proxied  bool // a proxy is between this machine and the issuer
 	Clouds   []registration.Reader
 	Now      func() time.Time
@@ -77,12 +77,12 @@ func Run(ctx context.Context, o Options) Report {
 }
 
 type flags struct {
-	kubeconfig, context, caBundle       string
-	exporterSettings, publisherSettings string
-	explain                             string
-	all                                 bool
-	output                              command.Output
-	clouds                              cloudFlags
+	kubeconfig, context, caBundle string
+	exporterSettings, explain     string
+	publisherSettings, data       []string // the one's n-th belongs to the other's
+	all                           bool
+	output                        command.Output
+	clouds                        cloudFlags
 	Options
 }
 
@@ -101,7 +101,7 @@ is missing.
 
 Exit code 0: nothing is broken (there may be warnings); 1: a link is broken, or unknown; 2: wrong call.`,
 		Example: `  kube-iam-assume doctor --service-account prod/payments --aws --for aws
-  kube-iam-assume doctor --exporter-settings exporter.yaml --publisher-settings publisher.yaml
+  kube-iam-assume doctor --exporter-settings exporter.yaml --publisher-settings publisher.yaml --data s3://my-private-bucket
   kubectl port-forward -n kube-iam-assume deploy/cluster-exporter 8080 & kube-iam-assume doctor --exporter-url http://127.0.0.1:8080   # who may not get pods/proxy
   kube-iam-assume doctor --issuer https://oidc.example.com/prod -o json   # without a kubeconfig: the documents alone
   kube-iam-assume doctor --explain jwks.signing`,
@@ -124,8 +124,8 @@ func (f *flags) add(c *cobra.Command) {
 	s.StringVar(&f.Account, "exporter-service-account", "", "the exporter's service account, `namespace/name`; default: of its settings, or kube-iam-assume/cluster-exporter")
 	s.StringVar(&f.exporterSettings, "exporter-settings", "", "the exporter's settings `file`")
 	s.StringVar(&f.ExporterURL, "exporter-url", "", "`URL` of the exporter's metrics port; default: its pods, through the API server")
-	s.StringVar(&f.publisherSettings, "publisher-settings", "", "a publisher's settings `file`")
-	s.StringVar(&f.Data, "data", "", "`directory` of a standalone publisher")
+	s.StringArrayVar(&f.publisherSettings, "publisher-settings", nil, "a publisher's settings `file`, of each publisher of the issuer")
+	s.StringArrayVar(&f.data, "data", nil, "`place` where the publisher of the --publisher-settings before it keeps state and log: a directory, s3://BUCKET, gs://BUCKET or https://ACCOUNT.blob.core.windows.net/CONTAINER")
 	s.DurationVar(&f.Retention, "retention", 0, "how `long` the publisher keeps a key that left; default: of its settings, or 48h")
 	s.StringVar(&f.Workload, "service-account", "", "a workload's service account whose token to try, `namespace/name`; default: the exporter's")
 	s.StringSliceVar(&f.Audiences, "audience", nil, "`audience` of that token, such as sts.amazonaws.com, as often as needed")
@@ -186,7 +186,7 @@ func (f *flags) prepare() error {
 		return err
 	}
 	f.Config, f.ClusterErr = apiserver.Load(f.kubeconfig, f.context)
-	f.Resolve, f.Now, f.Proxied = net.DefaultResolver.LookupHost, time.Now, proxied(f.Issuer)
+	f.Resolve, f.Open, f.Now, f.Proxied = net.DefaultResolver.LookupHost, location.Open, time.Now, proxied(f.Issuer)
 	return nil
 }
 
@@ -199,16 +199,25 @@ func (f *flags) files() error {
 		}
 		f.ExporterSettings = &File{f.exporterSettings, data}
 	}
-	if f.publisherSettings != "" {
-		if _, err := os.Stat(f.publisherSettings); err != nil {
+	if len(f.data) > len(f.publisherSettings) {
+		return errors.New("--data: give the settings of that publisher too, with --publisher-settings")
+	}
+	for i, file := range f.publisherSettings {
+		if _, err := os.Stat(file); err != nil {
 			return err
 		}
-		p, err := enrollment.Load(f.publisherSettings)
-		if f.PublisherErr = err; err == nil {
-			f.Publisher = &p
+		var p Publisher
+		settings, err := enrollment.Load(file)
+		if p.Err = err; err == nil {
+			p.Settings = &settings
 		}
-	} else if f.Data != "" {
-		return errors.New("--data: give the settings of that publisher too, with --publisher-settings")
+		if i < len(f.data) && f.data[i] != "" {
+			p.Data = f.data[i]
+			if err := location.Check(p.Data); err != nil {
+				return fmt.Errorf("--data: %w", err)
+			}
+		}
+		f.Publishers = append(f.Publishers, p)
 	}
 	return nil
 }

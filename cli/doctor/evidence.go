@@ -49,8 +49,7 @@ type evidence struct {
 	ready       view
 	metrics     metrics
 
-	state    *rotation.State
-	stateErr error
+	publishers []*publisher
 
 	addresses  []string
 	resolveErr error
@@ -87,7 +86,7 @@ func gather(ctx context.Context, o Options) *evidence {
 	e.chooseIssuer()
 	e.gatherTokens(ctx)
 	e.gatherExporter(ctx)
-	e.gatherState(ctx)
+	e.gatherPublishers(ctx)
 	e.gatherWeb(ctx)
 	e.gatherMirrors(ctx)
 	e.gatherExchange(ctx)
@@ -104,6 +103,9 @@ func (e *evidence) gatherSettings() {
 	}
 	if e.options.Account == "" {
 		e.options.Account = defaultAccount
+	}
+	for _, p := range e.options.Publishers {
+		e.publishers = append(e.publishers, &publisher{Publisher: p})
 	}
 }
 
@@ -123,14 +125,18 @@ func (e *evidence) chooseIssuer() {
 	if e.issuer == "" && e.settings != nil {
 		e.issuer = e.settings.Issuer
 	}
-	if p := e.options.Publisher; e.issuer == "" && p != nil && len(p.Issuers) == 1 {
-		e.issuer = p.Issuers[0].URL
+	for _, p := range e.publishers {
+		if e.issuer == "" && p.Settings != nil && len(p.Settings.Issuers) == 1 {
+			e.issuer = p.Settings.Issuers[0].URL
+		}
 	}
 	if all := e.issuers(); e.issuer == "" && len(all) > 0 {
 		e.issuer = all[0]
 	}
-	if i, found := e.enrolledIssuer(); found {
-		e.retention = i.Retention
+	for i, p := range e.publishers { // the shortest counts
+		if issuer, found := e.issuerAt(p); found && (i == 0 || issuer.Retention < e.retention) {
+			e.retention = issuer.Retention
+		}
 	}
 	if e.options.Retention > 0 {
 		e.retention = e.options.Retention
@@ -249,26 +255,36 @@ func (e *evidence) host() string {
 	return u.Hostname()
 }
 
-// enrolledIssuer is the issuer in the publisher's settings, if they are known.
-func (e *evidence) enrolledIssuer() (enrollment.Issuer, bool) {
-	if e.options.Publisher == nil {
+// issuerAt is the issuer in a publisher's settings, if they are known.
+func (e *evidence) issuerAt(p *publisher) (enrollment.Issuer, bool) {
+	if p.Settings == nil {
 		return enrollment.Issuer{}, false
 	}
-	i := slices.IndexFunc(e.options.Publisher.Issuers, func(i enrollment.Issuer) bool { return i.URL == e.issuer })
+	i := slices.IndexFunc(p.Settings.Issuers, func(i enrollment.Issuer) bool { return i.URL == e.issuer })
 	if i < 0 {
 		return enrollment.Issuer{}, false
 	}
-	return e.options.Publisher.Issuers[i], true
+	return p.Settings.Issuers[i], true
 }
 
-// enrolled is the cluster in the publisher's settings: the one that the exporter's settings name, or the issuer's only one.
-func (e *evidence) enrolled() (enrollment.Cluster, bool) {
-	issuer, found := e.enrolledIssuer()
+// enrolledAt is the cluster in a publisher's settings: the one that the exporter's settings name, or the issuer's only one.
+func (e *evidence) enrolledAt(p *publisher) (enrollment.Cluster, bool) {
+	issuer, found := e.issuerAt(p)
 	if !found {
 		return enrollment.Cluster{}, false
 	}
 	for _, c := range issuer.Clusters {
 		if e.settings != nil && c.ID == e.settings.Cluster || e.options.ExporterSettings == nil && len(issuer.Clusters) == 1 {
+			return c, true
+		}
+	}
+	return enrollment.Cluster{}, false
+}
+
+// enrolled is the cluster in the first settings that have it.
+func (e *evidence) enrolled() (enrollment.Cluster, bool) {
+	for _, p := range e.publishers {
+		if c, found := e.enrolledAt(p); found {
 			return c, true
 		}
 	}

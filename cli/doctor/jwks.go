@@ -113,8 +113,9 @@ func jwksContent() []check {
 
 func otherKeys(e *evidence) finding {
 	status := map[string]string{}
-	if e.state != nil {
-		for _, c := range e.state.Clusters {
+	source := e.original()
+	if source != nil {
+		for _, c := range source.state.Clusters {
 			for _, key := range c.Keys {
 				status[key.JWK.ID()] = string(key.Status) + ", cluster " + c.ID
 			}
@@ -129,7 +130,7 @@ func otherKeys(e *evidence) finding {
 		}
 	}
 	switch {
-	case len(strange) > 0 && e.state != nil:
+	case len(strange) > 0 && source != nil:
 		return broken("the publisher's state does not know %s", strings.Join(strange, ", "))
 	case len(strange) > 0:
 		return ok("%s: retiring, announced, or another cluster's; --data would tell", strings.Join(strange, ", "))
@@ -225,13 +226,14 @@ func jwksStable(e *evidence) finding {
 
 func jwksPublication(e *evidence) finding {
 	n, numbered := rotation.PublicationOf(e.jwks.body)
+	source := e.original()
 	switch {
 	case !numbered:
 		return warn("no: the document has no publication number")
-	case e.state != nil && n < e.state.Publication:
-		return warn("it is publication %d, the state has %d: a cache on the way", n, e.state.Publication)
-	case e.state != nil && n > e.state.Publication:
-		return broken("it is publication %d, the state has only %d: the state is older than what is published", n, e.state.Publication).doing("Run `kube-iam-assume operate recover`.")
+	case source != nil && n < source.state.Publication:
+		return warn("it is publication %d, the state has %d: a cache on the way", n, source.state.Publication)
+	case source != nil && n > source.state.Publication:
+		return broken("it is publication %d, the state has only %d: the state is older than what is published", n, source.state.Publication).doing("Run `kube-iam-assume operate recover`.")
 	}
 	return ok("publication %d", n)
 }

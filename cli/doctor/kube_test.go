@@ -36,7 +36,7 @@ func newRealWorld(t *testing.T) *realWorld {
 	}
 	r.publish(r.first)
 	r.cluster = kube.Start(t, kube.Options{Servers: []kube.Config{r.healthy, r.healthy}})
-	r.options.Publisher = r.settings()
+	r.options.Publishers[0].Settings = r.settings()
 	r.options.Config = r.cluster.AdminConfig(0)
 	return r
 }
@@ -56,9 +56,9 @@ func TestOnRealAPIServers(t *testing.T) {
 	}
 	broken("nobody installed the exporter", "tokens.issued", "there is no service account "+account)
 	r.cluster.CreateServiceAccount(t, "kube-iam-assume", "other")
-	r.options.Account, r.options.Publisher.Issuers[0].Clusters[0].ExporterServiceAccount = "kube-iam-assume/other", "kube-iam-assume/other"
+	r.options.Account, r.options.Publishers[0].Settings.Issuers[0].Clusters[0].ExporterServiceAccount = "kube-iam-assume/other", "kube-iam-assume/other"
 	broken("an account without the chart's roles", "tokens.attestation", "may not create serviceaccounts/token")
-	r.options.Account, r.options.Publisher = "", r.settings()
+	r.options.Account, r.options.Publishers[0].Settings = "", r.settings()
 
 	r.cluster.InstallExporter(t, "kube-iam-assume", "cluster-exporter")
 	for _, c := range run(r.world).Checks {

@@ -54,14 +54,21 @@ func (e *evidence) mirrorComplaints(of func(mirror) string) []string {
 
 func (e *evidence) gatherMirrors(ctx context.Context) {
 	urls := e.options.Mirrors
-	if issuer, found := e.enrolledIssuer(); found {
-		urls = append(urls, issuer.Mirrors...)
+	for _, p := range e.publishers {
+		if issuer, found := e.issuerAt(p); found {
+			urls = append(urls, issuer.Mirrors...)
+		}
 	}
 	if e.discovery.err != nil || e.discovery.status != http.StatusOK {
 		return
 	}
+	asked := map[string]bool{e.issuer: true}
 	for _, base := range urls {
 		base = strings.TrimSuffix(base, "/")
+		if asked[base] {
+			continue
+		}
+		asked[base] = true
 		e.mirrors = append(e.mirrors, mirror{base, e.look(ctx, base+stranger.DiscoveryPath), e.look(ctx, base+stranger.JWKSPath)})
 	}
 }
@@ -100,4 +107,20 @@ func mirrorsKeys(e *evidence) finding {
 		}
 		return "only there: " + list(without(keys, e.published)) + "; only at the issuer: " + list(without(e.published, keys))
 	}), "in canonical form")
+}
+
+// publishedAt are the places whose documents list a key.
+func (e *evidence) publishedAt(id string) []string {
+	var places []string
+	if _, listed := e.published.ByID(id); listed {
+		places = append(places, e.issuer)
+	}
+	for _, m := range e.mirrors {
+		if keys, err := jwks.Parse(m.jwks.body); err == nil {
+			if _, listed := keys.ByID(id); listed {
+				places = append(places, m.base)
+			}
+		}
+	}
+	return places
 }

@@ -27,6 +27,7 @@ import (
 	"k8s.io/client-go/rest"
 
 	"github.com/kube-iam-assume/kube-iam-assume/cli/doctor"
+	"github.com/kube-iam-assume/kube-iam-assume/cli/location"
 	"github.com/kube-iam-assume/kube-iam-assume/cli/stranger"
 	"github.com/kube-iam-assume/kube-iam-assume/shared/bucket/dir"
 	"github.com/kube-iam-assume/kube-iam-assume/shared/enrollment"
@@ -67,13 +68,14 @@ var (
 // something in it.
 type world struct {
 	*testing.T
-	servers []*fakeServer
-	data    string
-	web     map[string]answer // URL → what is served there
-	metrics string
-	ready   int
-	options doctor.Options
-	first   snapshottest.Key // that the cluster was enrolled with
+	servers    []*fakeServer
+	data       string
+	secondData string
+	web        map[string]answer // URL → what is served there
+	metrics    string
+	ready      int
+	options    doctor.Options
+	first      snapshottest.Key // that the cluster was enrolled with
 
 	authority authority
 	listener  *httptest.Server
@@ -103,8 +105,8 @@ func newWorld(t *testing.T) *world {
 		Config: &rest.Config{Host: w.servers[0].URL, BearerToken: "admin", TLSClientConfig: rest.TLSClientConfig{CAData: w.authority.pem}},
 		Issuer: issuer, Mirrors: []string{mirror}, Audiences: []string{audience},
 		ExporterSettings: &doctor.File{Name: "exporter.yaml", Data: []byte(exporterSettings)}, ExporterURL: w.startExporter(),
-		Publisher: w.settings(), Data: w.data,
-		Stranger: w.stranger(w.dial), Now: time.Now,
+		Publishers: []doctor.Publisher{{Settings: w.settings(), Data: w.data}},
+		Stranger:   w.stranger(w.dial), Now: time.Now, Open: location.Open,
 		Resolve: func(context.Context, string) ([]string, error) { return []string{"203.0.113.7"}, nil },
 	}
 	return w

@@ -1,11 +1,12 @@
 // Package history lists a publisher's log and verifies it again, as an auditor does who trusts neither publisher nor bucket: each record
 // names the digest of the one before, every snapshot in it is still signed, and somebody whom the log knows to be trusted vouched.
 //
-// It only reads, and needs nothing but the files: those of a standalone publisher, or a private bucket that was downloaded. What it can't
+// It only reads, and needs nothing but the files: those of a standalone publisher, or a private bucket, downloaded or where it is. What it can't
 // see is a log that was written anew from its first record together with its state; keep an older copy, or the last digest, elsewhere.
 package history
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -15,6 +16,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/kube-iam-assume/kube-iam-assume/cli/command"
+	"github.com/kube-iam-assume/kube-iam-assume/cli/location"
 )
 
 // ErrBroken means that a log is not what a publisher wrote.
@@ -30,14 +32,19 @@ func Command() *cobra.Command {
 		Long: `history reads the log of accepted snapshots and statements that a publisher keeps, and verifies it again: no record is missing or was
 changed, every snapshot is signed, and somebody trusted at that moment vouched for it. It changes nothing and asks nobody.
 
---data is the directory of a standalone publisher, or a folder into which you downloaded a private bucket (its log/ and state/).
+--data is the directory of a standalone publisher; a publisher's private bucket in a cloud, with --issuer, read with the credentials of the cloud's own
+tools; or a folder into which you downloaded such a bucket (its log/ and state/).
 Exit code 0: the log holds; 1: it does not; 2: wrong call.`,
 		Example: `  kube-iam-assume history --data /var/lib/kube-iam-assume
+  kube-iam-assume history --data s3://my-private-bucket --issuer https://oidc.example.com/prod
   aws s3 sync s3://my-private-bucket ./private && kube-iam-assume history --data ./private -o json
   gcloud storage cp -r gs://my-private-bucket/* ./private && kube-iam-assume history --data ./private --issuer https://oidc.example.com/prod`,
-		Args: command.Exactly(0, "no arguments; the folder is --data"),
+		Args: command.Exactly(0, "no arguments; the place is --data"),
 		RunE: func(c *cobra.Command, _ []string) error {
-			r, err := Read(os.DirFS(data), issuer)
+			if err := check(data, issuer); err != nil {
+				return command.Usage(c, err)
+			}
+			r, err := readAny(c.Context(), data, issuer)
 			if err != nil {
 				return fmt.Errorf("history of %s: %w", data, err)
 			}
@@ -50,10 +57,28 @@ Exit code 0: the log holds; 1: it does not; 2: wrong call.`,
 			return nil
 		},
 	}
-	c.Flags().StringVar(&data, "data", "/var/lib/kube-iam-assume", "`directory` of a standalone publisher, or a downloaded private bucket")
+	c.Flags().StringVar(&data, "data", "/var/lib/kube-iam-assume", "`place` of a publisher's data: a directory, s3://BUCKET, gs://BUCKET or https://ACCOUNT.blob.core.windows.net/CONTAINER")
 	c.Flags().StringVar(&issuer, "issuer", "", "only the log of this issuer `URL`")
 	output.Flag(c)
 	return c
+}
+
+func check(data, issuer string) error {
+	if location.InCloud(data) && issuer == "" {
+		return errors.New("--data in a cloud: say --issuer, too, as buckets are not listed")
+	}
+	return location.Check(data)
+}
+
+func readAny(ctx context.Context, data, issuer string) (Report, error) {
+	if !location.InCloud(data) {
+		return Read(os.DirFS(data), issuer)
+	}
+	from, err := location.Open(ctx, data)
+	if err != nil {
+		return Report{}, err
+	}
+	return ReadBucket(ctx, from, issuer)
 }
 
 // Read verifies the logs of a folder, of one issuer or (with "") of all. The errors are ErrNoLog and those of the file system; what is
