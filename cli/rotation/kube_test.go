@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/pem"
 	"errors"
+	"fmt"
 	"io"
 	"net/http"
 	"net/http/httptest"
@@ -239,6 +240,7 @@ func (r *rolling) whatElse() {
 	if names, problem := legacySecrets(ctx, r.cluster.AdminConfig(0)); problem != "" || len(names) != 1 || names[0] != "kube-iam-assume/legacy" {
 		r.Errorf("secrets: %v, %s", names, problem)
 	}
+	r.olderPods()
 	f := r.flags()
 	s, err := f.sources(ctx, true)
 	if err != nil {
@@ -252,6 +254,30 @@ func (r *rolling) whatElse() {
 		r.Error(err)
 	}
 	r.interrupted()
+}
+
+// olderPods are those that run, and were made before.
+func (r *rolling) olderPods() {
+	r.Helper()
+	ctx, pods := r.Context(), r.cluster.Admin(0).CoreV1().Pods("kube-iam-assume")
+	for name, phase := range map[string]core.PodPhase{"running": core.PodRunning, "done": core.PodSucceeded} {
+		pod, err := pods.Create(ctx, &core.Pod{
+			ObjectMeta: metav1.ObjectMeta{Name: name},
+			Spec:       core.PodSpec{ServiceAccountName: "cluster-exporter", Containers: []core.Container{{Name: "main", Image: "example.com/none"}}},
+		}, metav1.CreateOptions{})
+		if err != nil {
+			r.Fatal(err)
+		}
+		pod.Status.Phase = phase
+		if _, err := pods.UpdateStatus(ctx, pod, metav1.UpdateOptions{}); err != nil {
+			r.Fatal(err)
+		}
+	}
+	for before, want := range map[time.Duration]string{time.Hour: "[kube-iam-assume/running] ", -time.Hour: "[] "} {
+		if names, problem := podsBefore(ctx, r.cluster.AdminConfig(0), time.Now().Add(before)); fmt.Sprint(names, " ", problem) != want {
+			r.Errorf("pods: %v, %s, want %s", names, problem, want)
+		}
+	}
 }
 
 // A person who presses Ctrl-C gets what is known.

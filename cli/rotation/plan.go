@@ -22,6 +22,8 @@ type Plan struct {
 	Caution      string            `json:"caution,omitempty"`
 	Steps        []Step            `json:"steps"`
 	Outside      string            `json:"outside"`
+	Secrets      []string          `json:"legacySecrets,omitempty"`
+	Problem      string            `json:"legacySecretsProblem,omitempty"`
 }
 
 // Step is what a person does.
@@ -30,6 +32,8 @@ type Step struct {
 	Why   string   `json:"why,omitempty"`
 	Run   []string `json:"run,omitempty"` // commands
 }
+
+const notAsked = "the cluster was not asked; without --issuer or --distribution it is"
 
 func planCommand() *cobra.Command {
 	var f flags
@@ -46,9 +50,12 @@ plane nodes copy included. It runs none of them. --distribution chooses one, and
 			if named != "" && !slices.Contains(distribution.Names(), distribution.Name(named)) {
 				return command.Usage(c, fmt.Errorf("--distribution %s: want one of %s", named, names()))
 			}
-			p := Plan{Distribution: distribution.Name(named), Why: "--distribution says so", Issuer: issuer, Outside: outside}
+			p := Plan{Distribution: distribution.Name(named), Why: "--distribution says so", Issuer: issuer, Outside: outside, Problem: notAsked}
 			if err := p.find(c, &f); err != nil {
 				return err
+			}
+			if f.config != nil {
+				p.Secrets, p.Problem = legacySecrets(c.Context(), f.config)
 			}
 			p.fill(cluster)
 			return f.output.Print(c.OutOrStdout(), p, p.print)
@@ -134,5 +141,6 @@ func (p *Plan) print(out io.Writer) error {
 		}
 	}
 	fmt.Fprintf(out, "\n%s\n", p.Outside)
+	printSecrets(out, p.Secrets, p.Problem)
 	return nil
 }

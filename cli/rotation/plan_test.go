@@ -7,6 +7,7 @@ import (
 	"encoding/pem"
 	"errors"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -41,7 +42,7 @@ func TestThePlanOfEveryDistribution(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			for _, must := range []string{"wait --until published", "wait --until unused", "https://oidc.example.com/prod", "tokens of pods may live a year", "kubectl get secrets"} {
+			for _, must := range []string{"wait --until published", "wait --until unused", "https://oidc.example.com/prod", "tokens of pods may live a year", "kubectl get secrets", "Secrets with tokens that live for ever", "ontroller-manager", "new "} {
 				if !strings.Contains(got, must) {
 					t.Errorf("it does not say %q", must)
 				}
@@ -132,5 +133,21 @@ func golden(t *testing.T, name, got string) {
 	}
 	if diff := cmp.Diff(string(want), got); diff != "" {
 		t.Errorf("%s (-want +got):\n%s", file, diff)
+	}
+}
+
+// Every line of a plan is one that a shell takes; what a person has to fill in is a word, or a comment.
+func TestAShellTakesThePlan(t *testing.T) {
+	t.Parallel()
+	for _, name := range distribution.Names() {
+		p := Plan{Distribution: name, Issuer: "https://oidc.example.com/prod"}
+		p.fill("prod")
+		for _, step := range p.Steps {
+			check := exec.CommandContext(t.Context(), "/bin/sh", "-n")
+			check.Stdin = strings.NewReader(strings.Join(step.Run, "\n") + "\n")
+			if out, err := check.CombinedOutput(); err != nil {
+				t.Errorf("%s: %s: %v: %s", name, step.Title, err, out)
+			}
+		}
 	}
 }

@@ -56,9 +56,15 @@ func after(w way) []Step {
 func wayOf(name distribution.Name) way {
 	switch name {
 	case distribution.Kubeadm:
-		return kubeadmWay("")
+		return kubeadmFiles().way()
 	case distribution.Kind:
-		return kubeadmWay("docker exec NODE ")
+		return kindFiles().way()
+	case distribution.Minikube:
+		return minikubeFiles().way()
+	case distribution.K0s:
+		return k0sFiles().way()
+	case distribution.MicroK8s:
+		return microk8sWay()
 	case distribution.K3s:
 		return k3sWay("k3s", "k3s")
 	case distribution.RKE2:
@@ -77,11 +83,6 @@ var inside = Step{
 	Title: "Renew what still holds old tokens inside the cluster",
 	Why:   "Pods' default tokens are renewed within the hour by the kubelet; programs that read theirs once need a restart. Tokens in secrets never end: delete each secret that `rotation wait` listed and let its user have a new one.",
 	Run:   []string{"kubectl get secrets -A --field-selector type=kubernetes.io/service-account-token"},
-}
-
-// restart works as the kubelet starts a static pod's container again, which then reads its files anew.
-func restart(program string) string {
-	return "crictl ps --name " + program + " -q | xargs -r crictl stop"
 }
 
 func genericWay() way {
@@ -104,50 +105,6 @@ func genericWay() way {
 			Run:   []string{"# kube-apiserver: remove the old --service-account-key-file", "kube-iam-assume rotation status"},
 		}},
 	}
-}
-
-// kubeadmWay is also kind's, whose nodes are containers that kubeadm made.
-func kubeadmWay(on string) way {
-	run := func(script string) string {
-		if on == "" {
-			return script
-		}
-		return on + "sh -c '" + script + "'"
-	}
-	w := way{
-		steps: []Step{{
-			Title: "Let every API server accept the new key, one control plane node after the other",
-			Why:   "sa.pub may hold several public keys. The API server reads it at its start: stop its container, and the kubelet starts it again. Wait for its /readyz before the next node.",
-			Run: []string{
-				run("cp -a /etc/kubernetes/pki/sa.pub /etc/kubernetes/pki/sa.pub.old && cat /dev/shm/sa-new.pub >> /etc/kubernetes/pki/sa.pub"),
-				run(restart("kube-apiserver")), "kube-iam-assume rotation status",
-			},
-		}, {
-			Title: "Let every API server and controller-manager sign with it, one node after the other",
-			Why:   "Both read sa.key. The new public key comes first in sa.pub: kubeadm takes the first one for sa.key's.",
-			Run: []string{
-				run("cat /dev/shm/sa-new.pub /etc/kubernetes/pki/sa.pub.old > /etc/kubernetes/pki/sa.pub && cp -a /etc/kubernetes/pki/sa.key /etc/kubernetes/pki/sa.key.old && cat /dev/shm/sa-new.key > /etc/kubernetes/pki/sa.key"),
-				run(restart("kube-apiserver")), run(restart("kube-controller-manager")), "kube-iam-assume rotation status",
-			},
-		}, {
-			Title: "Give it to new control plane nodes", Why: "They copy sa.key and sa.pub from the secret kubeadm-certs, which ends after two hours, or from your own copies.",
-			Run: []string{run("kubeadm init phase upload-certs --upload-certs") + "   # before the next join, with the new certificate key"},
-		}},
-		remove: []Step{inside, {
-			Title: "Take the old public key off every API server, one node after the other",
-			Run: []string{
-				run("cat /dev/shm/sa-new.pub > /etc/kubernetes/pki/sa.pub"), run(restart("kube-apiserver")),
-				run("shred -u /etc/kubernetes/pki/sa.key.old; rm /etc/kubernetes/pki/sa.pub.old"), "kube-iam-assume rotation status",
-			},
-		}},
-	}
-	copies := "scp sa-new.pub sa-new.key root@NODE:/dev/shm/   # to each of the others"
-	if on != "" {
-		copies = "docker cp sa-new.pub NODE:/dev/shm/ && docker cp sa-new.key NODE:/dev/shm/"
-		w.finished = "The old key retires by itself after the publisher's retention. If extraMounts give the nodes their sa.key and sa.pub, change the files outside, or they come back with the next cluster."
-	}
-	w.steps = append([]Step{{Title: "Bring both files to every control plane node", Run: []string{copies}}}, w.steps...)
-	return w
 }
 
 // k3sWay has three rounds, as the file's first key signs and all are accepted: a key can be listed before it signs.

@@ -40,6 +40,10 @@ type Evidence struct {
 	Outside  string     `json:"outside"` // what this says nothing about
 	Secrets  []string   `json:"legacySecrets,omitempty"`
 	Problem  string     `json:"legacySecretsProblem,omitempty"`
+
+	// Pods that were made before Since, so that their default tokens of then, which live a year, may be in their memory.
+	Pods        []string `json:"olderPods,omitempty"`
+	PodsProblem string   `json:"olderPodsProblem,omitempty"`
 }
 
 const outside = "This is about consumers outside the cluster. Inside, tokens of pods may live a year (Kubernetes extends default ones), and tokens in " +
@@ -118,13 +122,23 @@ func (w *waiting) run(c *cobra.Command) error {
 	if evidence == nil {
 		return err
 	}
-	if s.cluster != nil && w.goal.until == Unused {
-		evidence.Secrets, evidence.Problem = legacySecrets(c.Context(), w.config)
-	}
+	w.inside(c.Context(), s, evidence)
 	if printed := w.output.Print(c.OutOrStdout(), evidence, evidence.print); printed != nil {
 		return printed
 	}
 	return err
+}
+
+// inside adds what the evidence says nothing about.
+func (w *waiting) inside(ctx context.Context, s *sources, e *Evidence) {
+	if s.cluster == nil {
+		e.Problem = "no cluster was asked"
+		return
+	}
+	e.Secrets, e.Problem = legacySecrets(ctx, w.config)
+	if w.goal.until == Unused && e.Since != nil {
+		e.Pods, e.PodsProblem = podsBefore(ctx, w.config, *e.Since)
+	}
 }
 
 func (w *waiting) check() error {
@@ -313,9 +327,10 @@ func (e *Evidence) print(out io.Writer) error {
 	}
 	printServers(out, e.Last.Servers)
 	printURLs(out, e.Last.URLs)
-	if e.Until == Unused {
-		fmt.Fprintf(out, "\n%s\n", e.Outside)
-		printSecrets(out, e.Secrets, e.Problem)
+	fmt.Fprintf(out, "\n%s\n", e.Outside)
+	printSecrets(out, e.Secrets, e.Problem)
+	if e.Until == Unused && e.Since != nil {
+		printPods(out, e.Pods, e.PodsProblem)
 	}
 	return nil
 }
