@@ -69,14 +69,21 @@ type Account struct {
 
 // A Role is one of IAM, with the trust policy that lets the old way and the new one in.
 type Role struct {
-	ARN        string            `json:"arn"`
-	Accounts   []string          `json:"serviceAccounts"`
-	Before     json.RawMessage   `json:"before,omitempty"` // the present policy, if it is known
-	Document   json.RawMessage   `json:"document"`
-	Whole      bool              `json:"whole"` // Document replaces the present policy; otherwise its statements are to be added
-	Changed    bool              `json:"changed"`
-	Characters int               `json:"characters"`      // as IAM counts them
-	Parts      []trust.AWSPolicy `json:"parts,omitempty"` // for roles of their own, where one is too long
+	ARN        string          `json:"arn"`
+	Accounts   []string        `json:"serviceAccounts"`
+	Before     json.RawMessage `json:"before,omitempty"` // the present policy, if it is known
+	Document   json.RawMessage `json:"document"`
+	Whole      bool            `json:"whole"` // Document replaces the present policy; otherwise its statements are to be added
+	Changed    bool            `json:"changed"`
+	Characters int             `json:"characters"`      // as IAM counts them
+	Parts      []Part          `json:"parts,omitempty"` // where the policy would be longer than IAM takes
+}
+
+// A Part is the trust policy of one of several roles with the same permissions, which share the service accounts.
+type Part struct {
+	Accounts   []string        `json:"serviceAccounts"`
+	Characters int             `json:"characters"`
+	Document   json.RawMessage `json:"document"`
 }
 
 // A Workload is one that changes.

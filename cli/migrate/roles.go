@@ -3,7 +3,6 @@ package migrate
 import (
 	"bytes"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -76,29 +75,70 @@ func accountOf(arn string) (partition, id string) {
 func (p *planner) role(arn string, who trust.Selection) {
 	partition, id := accountOf(arn)
 	account := trust.AWS{Partition: partition, Account: id, Audience: p.Audience, Characters: p.Characters}
-	report, err := account.Report(who)
-	if err != nil && !errors.Is(err, trust.ErrTooLong) {
+	if err := account.CheckIssuer(p.Cluster); err != nil {
 		p.decide("role "+arn, err.Error(), "The role can't be told of these service accounts as it is.")
 		return
 	}
-	r := Role{ARN: arn, Changed: true}
+	r, err := newRole(arn, p.Roles[arn].Trust, account, who)
+	if err != nil {
+		p.decide("role "+arn, "its present trust policy: "+err.Error(), "Read it again with aws iam get-role.")
+		return
+	}
+	if r.Characters > p.Characters {
+		p.tooLong(r, account, who)
+	}
+	p.plan.Roles = append(p.plan.Roles, *r)
+}
+
+// newRole is a role with the policy that lets these service accounts in beside whom it lets in now, if that is known.
+func newRole(arn string, present json.RawMessage, account trust.AWS, who trust.Selection) (*Role, error) {
+	r := &Role{ARN: arn, Changed: true, Document: encode(account.Document(who))}
 	for _, a := range who.Accounts {
 		r.Accounts = append(r.Accounts, a.String())
 	}
-	added := account.Document(who)
-	r.Document = encode(added)
-	if known, found := p.Roles[arn]; found && len(known.Trust) > 0 {
-		if err := r.merge(known.Trust, account, who); err != nil {
-			p.decide("role "+arn, "its present trust policy: "+err.Error(), "Read it again with aws iam get-role.")
-			return
+	if len(present) > 0 {
+		if err := r.merge(present, account, who); err != nil {
+			return nil, err
 		}
 	}
 	r.Characters = len(r.Document)
-	if r.Characters > p.Characters {
-		r.Parts = report.Policies
-		p.tooLong(&r, added)
+	return r, nil
+}
+
+// tooLong splits the service accounts among as few roles as will do.
+func (p *planner) tooLong(r *Role, account trust.AWS, who trust.Selection) {
+	var parts []*Role
+	var last []trust.ServiceAccount
+	fits := func(accounts []trust.ServiceAccount) (*Role, bool) {
+		part, err := newRole(r.ARN, r.Before, account, trust.Selection{Clusters: who.Clusters, Accounts: accounts})
+		return part, err == nil && part.Characters <= p.Characters
 	}
-	p.plan.Roles = append(p.plan.Roles, r)
+	for _, a := range who.Accounts {
+		more := append(slices.Clone(last), a)
+		if part, ok := fits(more); ok && len(last) > 0 {
+			parts[len(parts)-1], last = part, more
+			continue
+		}
+		part, ok := fits([]trust.ServiceAccount{a})
+		if !ok { // who is let in now leaves no room for anybody
+			parts = nil
+			break
+		}
+		parts, last = append(parts, part), []trust.ServiceAccount{a}
+	}
+	for _, part := range parts {
+		r.Parts = append(r.Parts, Part{part.Accounts, part.Characters, part.Document})
+	}
+	p.decideTooLong(r)
+}
+
+func (p *planner) decideTooLong(r *Role) {
+	remedy := fmt.Sprintf("Have the quota L-C07B4B0D raised (%d at most) and say --max-characters", trust.AWSMostCharacters)
+	if len(r.Parts) > 1 {
+		remedy += fmt.Sprintf("; or let %d roles of the same permissions share the service accounts, this one and others, as its parts show. "+
+			"Name the others where workloads name this one, which the agent then gives them just so, and plan again", len(r.Parts))
+	}
+	p.decide("role "+r.ARN, fmt.Sprintf("its trust policy would have %d characters, and IAM's quota allows %d", r.Characters, p.Characters), remedy+".")
 }
 
 // merge keeps every statement there is. Service accounts that one of them lets in already are left out, the others join a statement that differs from
@@ -199,14 +239,4 @@ func texts(raw json.RawMessage) []string {
 	var many []string
 	_ = json.Unmarshal(raw, &many) // anything else is nobody's name
 	return many
-}
-
-func (p *planner) tooLong(r *Role, added trust.AWSDocument) {
-	remedy := fmt.Sprintf("Have the quota L-C07B4B0D raised (%d at most) and say --max-characters", trust.AWSMostCharacters)
-	if len(r.Parts) > 1 {
-		remedy += fmt.Sprintf("; or make %d roles with the same permissions, one for each of the parts that -o json lists, and name them in the workloads' annotations", len(r.Parts))
-	} else {
-		remedy += "; or make a second role with the same permissions for the service accounts, and name it in the workloads' annotations"
-	}
-	p.decide("role "+r.ARN, fmt.Sprintf("its trust policy for both ways has %d characters, and IAM's quota allows %d; the service accounts alone need %d", r.Characters, p.Characters, added.Characters()), remedy+".")
 }

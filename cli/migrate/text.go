@@ -113,7 +113,7 @@ func (p *Plan) rolesText(w *page, files folder) {
 		partition, id := accountOf(r.ARN)
 		if !accounts[id] {
 			accounts[id] = true
-			w.line("kube-iam-assume setup aws --issuer %s --account %s --partition %s   # the identity provider of account %s; registered already: no change", p.Issuer, id, partition, id)
+			w.line("kube-iam-assume setup aws --issuer %s --account %s --partition %s --audience %s   # the identity provider; registered already: no change", p.Issuer, id, partition, p.Audience)
 		}
 	}
 	for _, r := range p.Roles {
@@ -121,8 +121,8 @@ func (p *Plan) rolesText(w *page, files folder) {
 		switch {
 		case len(r.Parts) > 0:
 			w.line("# longer than IAM takes: see the decisions. Its parts, each for a role of its own:")
-			for _, part := range r.Parts {
-				w.line("%s", encode(part.Document))
+			for i, part := range r.Parts {
+				w.line("# part %d: %d characters\n%s", i+1, part.Characters, part.Document)
 			}
 		case !r.Whole:
 			w.line("# to be added to the present policy:\n%s", indented(r.Document))
