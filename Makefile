@@ -18,13 +18,17 @@ TEST       = $(GO) test -timeout 20m
 # The packages that start real API servers.
 KUBE = $(addsuffix /...,$(wildcard ./test/kube ./test/e2e ./test/chart ./cli/doctor ./cli/rotation ./test/docs))
 
+# The minors of Kubernetes besides the newest, and what has to hold on them.
+OLDER_KUBE  = $(notdir $(wildcard test/kube/versions/*))
+ON_ANY_KUBE = ./test/kube/... ./test/chart/... ./test/e2e ./cli/doctor ./cli/rotation
+
 # Modules of their own, with code of ours. The others below test/ only pin what is built for tests.
 NESTED = cdk deploy/release deploy/terraform/validate/cel test/kube/signer test/observability
 
 export GO VERSION FUZZTIME NESTED
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-kube cdk-test e2e-aws sim fuzz bench check lint fmt build dist go modules kube kubeadm aws gcp azure vault chart chart-test doctor-test observability-test release images first-install terraform-test terraform-validate run-gcp e2e-gcp e2e-azure e2e-clouds e2e-vault
+.PHONY: help demo test test-kube kube-versions cdk-test e2e-aws sim fuzz bench check lint fmt build dist go modules kube kubeadm aws gcp azure vault chart chart-test doctor-test observability-test release images first-install terraform-test terraform-validate run-gcp e2e-gcp e2e-azure e2e-clouds e2e-vault
 
 help: ## what can be made
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' Makefile
@@ -44,6 +48,10 @@ check: lint build test ## what CI runs: lint, build and test
 
 test-kube: go kube kubeadm chart ## only the tests against real API servers
 	$(TEST) -count=1 -v $(KUBE)
+
+kube-versions: go chart ## the tests with real API servers on other minors of Kubernetes (built the first time: some minutes each)
+	@for minor in $(OLDER_KUBE); do echo "Kubernetes $$minor"; \
+		KUBERNETES=$$minor $(MAKE) --no-print-directory kube && KUBERNETES=$$minor $(TEST) -count=1 $(ON_ANY_KUBE) || exit 1; done
 
 cdk-test: go ## the AWS stack: settings, security guards, order of deploy, templates
 	@.ci/npm cdk
