@@ -243,7 +243,7 @@ func (p *planner) notes(t *task) []string {
 	}
 	if t.ask.ExternalID != "" {
 		notes = append(notes, "it sends an external ID, which AssumeRoleWithWebIdentity does not take. Audience and subject, exactly, take its place in a trust policy that is yours. "+
-			"A role of somebody else's who insists on it: let the workload take a role of your own by its token and that one by AssumeRole (role_arn, external_id and credential_source of a profile).")
+			"A role of somebody else's who insists on it: let the workload take a role of your own by its token and that one by AssumeRole (a profile with role_arn, external_id and source_profile).")
 	}
 	if t.ask.Duration > 3600 {
 		notes = append(notes, fmt.Sprintf("its sessions last %d s. SDKs ask an hour by a token and renew in time; only what hands the credentials on has to ask for more (MaxSessionDuration of the role allows it).", t.ask.Duration))
