@@ -16,6 +16,9 @@ const removal = "take AWS_ROLE_ARN from the workloads; point the API servers bac
 // tellOperators outputs what is asked for when something is wrong.
 func (b *builder) tellOperators() {
 	b.output(b.scope, "FunctionName", "the operator's door: aws lambda invoke", b.function.FunctionName())
+	b.output(b.scope, "Publisher", "how kube-iam-assume publishers reaches it", awscdk.Stack_Of(b.scope).ToJsonString(map[string]any{
+		"name": b.file.PublisherName(), "lambda": map[string]any{"function": b.function.FunctionArn()},
+	}, nil))
 	b.output(b.scope, "LogGroupName", "where the function says what it did", b.logs.LogGroupName())
 	b.output(b.scope, "DocumentsBucket", "what the world reads; stays when the stack goes", b.documents.BucketName())
 	b.output(b.scope, "PrivateBucket", "the state and the log; stays when the stack goes", b.private.BucketName())
