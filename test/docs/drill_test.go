@@ -48,6 +48,8 @@ func newDrill(t *testing.T) *drill {
 	d.write(t, "prod-eu1.yaml", cluster.Encode())
 	d.write(t, "publisher.yaml", []byte("apiVersion: config.kube-iam-assume.dev/v1alpha1\nkind: Publisher\nname: prod\n"+
 		"issuers:\n- url: https://oidc.example.com/prod-eu1\n  clusters: [prod-eu1]\n"))
+	d.write(t, "publishers.yaml", []byte("apiVersion: config.kube-iam-assume.dev/v1alpha1\nkind: Publishers\n"+
+		"publishers: [{name: prod, directory: {settings: publisher.yaml, data: data}}]\n"))
 	d.key(t, "new")
 	return d
 }
@@ -88,7 +90,7 @@ func (d *drill) carryOut(t *testing.T, page, begins string, really bool) (string
 		}
 		arguments := slices.Clone(c.arguments)
 		for i, argument := range arguments {
-			file := map[string]string{"sa-new.pub": "new.pub", "keys.json": "new.pub"}[argument]
+			file := map[string]string{"sa-new.pub": "new.pub", "keys.json": "new.pub", "publishers.yaml": "publishers.yaml"}[argument]
 			switch {
 			case file != "":
 				arguments[i] = filepath.Join(d.folder, file)
@@ -107,8 +109,11 @@ func (d *drill) carryOut(t *testing.T, page, begins string, really bool) (string
 
 func (d *drill) run(t *testing.T, arguments ...string) (string, error) {
 	t.Helper()
-	if arguments[0] == "operate" {
+	switch arguments[0] {
+	case "operate":
 		arguments = append(arguments, d.settings...)
+	case "revoke": // nobody serves the documents here
+		arguments = append(arguments, "--wait", "0s")
 	}
 	out, err := exec.CommandContext(t.Context(), d.program.file, arguments...).CombinedOutput()
 	return string(out), err
@@ -123,15 +128,10 @@ func (d *drill) must(t *testing.T, page, begins string, really bool, says string
 	}
 }
 
-// announce is what stands in the page, on the publisher's own machine.
+// announce is what stands in the page.
 func (d *drill) announce(t *testing.T) {
 	t.Helper()
-	d.must(t, incident, "rotation announce", false, d.ids["new"])
-	out, err := d.run(t, "operate", "announce", "--issuer", "https://oidc.example.com/prod-eu1", "--cluster", "prod-eu1",
-		"--key-file", filepath.Join(d.folder, "new.pub"), "--reason", "drill", "--yes")
-	if err != nil {
-		t.Fatalf("announce: %v\n%s", err, out)
-	}
+	d.must(t, incident, "rotation announce", true, d.ids["new"])
 }
 
 // published compares the documents with what a page promises.
@@ -164,16 +164,16 @@ func TestIncidentNewKeyFirst(t *testing.T) {
 	d := newDrill(t)
 	d.announce(t)
 	d.published(t, "announced", "old", "new")
-	d.must(t, incident, "operate revoke", false, "key.revoked")
+	d.must(t, incident, "revoke", false, "key.revoked")
 	d.published(t, "after a dry run", "old", "new")
-	d.must(t, incident, "operate revoke", true, "key.revoked")
+	d.must(t, incident, "revoke", true, "key.revoked")
 	d.published(t, "revoked with its word", "new")
 }
 
 func TestIncidentShutFirst(t *testing.T) {
 	t.Parallel()
 	d := newDrill(t)
-	d.must(t, incident, "operate revoke", true, "key.revoked")
+	d.must(t, incident, "revoke", true, "key.revoked")
 	d.published(t, "shut")
 	d.announce(t)
 	d.published(t, "announced afterwards", "new")
@@ -195,7 +195,8 @@ func TestOperations(t *testing.T) {
 	}
 	d.published(t, "without a state", "old", "new")
 	d.must(t, operations, "operate recover", true, "state.recovered")
-	d.must(t, operations, "operate revoke", true, "key.revoked")
+	d.must(t, operations, "operate revoke", false, "key.revoked")
+	d.must(t, operations, "revoke", true, "key.revoked")
 	d.published(t, "revoked", "new")
 	d.must(t, leaving, "operate remove", true, "cluster.removed")
 	d.published(t, "removed, within the retention", "new")
