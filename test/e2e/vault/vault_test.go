@@ -15,6 +15,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/kube-iam-assume/kube-iam-assume/cli/registration"
 	setup "github.com/kube-iam-assume/kube-iam-assume/cli/setup/vault"
 	"github.com/kube-iam-assume/kube-iam-assume/shared/bucket/dir"
 	"github.com/kube-iam-assume/kube-iam-assume/shared/enrollment"
@@ -169,7 +170,12 @@ func (w *world) token(name, audience string) string {
 func TestSetUpRotateRevoke(t *testing.T) {
 	a, b := kube.NewKey(t, kube.RSA2048), kube.NewKey(t, kube.P256)
 	w := start(t, a)
+	w.examined(setup.Registration{}, w.set(a), registration.Broken, "vault.mount", "no configured JWT auth method")
 	w.setUp()
+	w.examined(setup.Registration{}, w.set(a), registration.Well, "", "")
+	w.examined(setup.Registration{Role: "elsewhere"}, w.set(a), registration.Broken, "vault.role", "no role elsewhere")
+	w.examined(setup.Registration{Audience: "other"}, w.set(a), registration.Broken, "vault.audience", "without other")
+	w.examined(setup.Registration{Mount: "denied"}, w.set(a), registration.Unknown, "vault.mount", "read on auth/denied/config")
 	old := w.token("payments", audience)
 	w.logins(old)
 
@@ -229,6 +235,29 @@ func (w *world) logins(good string) {
 	}
 }
 
+// examined is what doctor's reader says of the mount, with the rights that setup has.
+func (w *world) examined(r setup.Registration, keys jwks.Set, want registration.Status, check, says string) {
+	w.Helper()
+	found := r.Examine(w.Context(), registration.Wanted{Issuer: w.issuer, Cluster: "prod", Subject: "system:serviceaccount:production:payments", Keys: keys})
+	if want == registration.Well {
+		for _, f := range found {
+			if f.Status != registration.Well {
+				w.Errorf("doctor says %+v", f)
+			}
+		}
+		if len(found) != len(setup.Checks()) {
+			w.Errorf("doctor says only %+v", found)
+		}
+		return
+	}
+	for _, f := range found {
+		if f.Check == check && f.Status == want && strings.Contains(f.Detail, says) {
+			return
+		}
+	}
+	w.Errorf("doctor is to say %s %d %q, and says %+v", check, want, says, found)
+}
+
 // drift is repaired and told; rights that somebody gave the role stay.
 func (w *world) drift(good string) {
 	w.Helper()
@@ -239,6 +268,8 @@ func (w *world) drift(good string) {
 		_, err := w.vault.Call(w.Context(), http.MethodPost, "auth/"+mount+"/"+path, w.vault.Token, body)
 		w.must(err)
 	}
+	w.examined(setup.Registration{}, nil, registration.Broken, "vault.issuer", "no issuer is bound")
+	w.examined(setup.Registration{}, nil, registration.Broken, "vault.subject", "every service account")
 	w.says(account+" --yes", `bound_issuer "`+w.issuer+`"`, `bound_claims_type "string", instead of "glob"`, `bound_audiences ["vault"], instead of ["vault","other"]`)
 	_, err := w.login(mount, good)
 	w.must(err)
@@ -274,6 +305,7 @@ func (w *world) adopt() {
 		w.Errorf("by jwks_url: %v", err)
 	}
 	w.says(account+" --mount jwt --jwks-url --yes", unchanged)
+	w.examined(setup.Registration{Mount: "jwt"}, nil, registration.Well, "", "")
 	for _, step := range []struct {
 		path string
 		body map[string]any
