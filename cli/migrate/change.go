@@ -21,35 +21,29 @@ var sessionName = regexp.MustCompile(`^[A-Za-z0-9_+=,.@-]{2,64}$`)
 
 // change plans one workload: first the token beside the old way, then, when that has proved itself, without the old way.
 func (p *planner) change(t *task) {
-	w := Workload{ID: t.ID(), Namespace: t.Namespace, Kind: t.Kind, Name: t.Name.Name, Role: t.role, ServiceAccount: t.account}
-	before := t.Template.DeepCopy()
-	after, notes, err := p.switched(t)
-	if err != nil {
-		p.left = append(p.left, t.ID())
-		p.decide(t.ID(), strings.TrimPrefix(err.Error(), workload.ErrFile.Error()+": "), "Change the workload so that the token has its place, and plan again.")
-		return
-	}
 	p.left = append(p.left, t.ID())
-	finished := p.finished(t, after.DeepCopy())
-	w.Notes = append(notes, p.notes(t)...)
-	switch {
-	case t.Controller != "":
-		p.decide(t.ID(), fmt.Sprintf("%s makes its pods, which this plan does not know to patch", t.Controller),
-			fmt.Sprintf("There, set serviceAccountName: %s, and add what kube-iam-assume inject aws --role-arn %s adds; later, take %s out.", t.account.Name, t.role, p.traces(t)))
-		return
-	case t.Kind == "Pod" && before.Annotations["kubernetes.io/config.mirror"] != "":
-		p.decide(t.ID(), "it is a static pod, which can't have a service account", "Make a Deployment or DaemonSet of it, or give it credentials of its node's.")
-		return
-	case t.Kind == "Pod", t.Kind == "Job":
-		w.Replacement, w.Original = replacement(t, finished), replacement(t, before)
-	default:
-		err = w.patches(before, after, finished)
-	}
+	after, notes, err := p.switched(t)
 	if err != nil {
 		p.decide(t.ID(), err.Error(), "Change it by hand, with kube-iam-assume inject aws.")
 		return
 	}
-	w.Verify = p.verification(t)
+	if t.Controller != "" {
+		p.decide(t.ID(), fmt.Sprintf("%s makes its pods, which this plan does not know to patch", t.Controller),
+			fmt.Sprintf("There, set serviceAccountName: %s, and add what kube-iam-assume inject aws --role-arn %s adds; later, take %s out.", t.account.Name, t.role, p.traces(t)))
+		return
+	}
+	w := Workload{ID: t.ID(), Namespace: t.Namespace, Kind: t.Kind, Name: t.Name.Name, Role: t.role, ServiceAccount: t.account}
+	w.Notes, w.Verify = append(notes, p.notes(t)...), p.verification(t)
+	finished := p.finished(t, after.DeepCopy())
+	if ask, err := p.Settings.Asks(p.cluster, t.Namespace, *finished); err != nil || ask != nil && !ask.ByDefault {
+		p.decide(t.ID(), "the Secrets "+join(t.ask.Secrets)+" are in a volume with other things, and stay in it", "Take them out of the volume by hand, when the workload has its role by the token.")
+	}
+	if t.Kind == "Pod" || t.Kind == "Job" {
+		w.Replacement, w.Original = replacement(t, finished), replacement(t, &t.Template)
+	} else if err := w.patches(&t.Template, after, finished); err != nil {
+		p.decide(t.ID(), err.Error(), "Change it by hand, with kube-iam-assume inject aws.")
+		return
+	}
 	p.plan.Workloads = append(p.plan.Workloads, w)
 }
 
@@ -65,6 +59,7 @@ func (p *planner) switched(t *task) (*core.PodTemplateSpec, []string, error) {
 	if err != nil {
 		return nil, nil, err
 	}
+	login.Rivals = append(login.Rivals, credentialFiles[:2]...)
 	if sessionName.MatchString(t.ask.SessionName) {
 		login.Variables = append(login.Variables, workload.Variable{Name: sessionNameVariable, Value: t.ask.SessionName})
 	}
@@ -142,7 +137,7 @@ func unnested(kind string, file []byte) (core.PodSpec, error) {
 	return spec, err
 }
 
-// credentialFiles are the variables by which SDKs find the files of a Secret. Some of them take these before the token.
+// credentialFiles are the variables by which SDKs find files with credentials, of which some SDKs take the first two before the token.
 var credentialFiles = []string{"AWS_SHARED_CREDENTIALS_FILE", "AWS_CREDENTIAL_PROFILES_FILE", "AWS_CONFIG_FILE"}
 
 // eachContainer includes those that run at the start.

@@ -138,6 +138,9 @@ func Make(c *inventory.Cluster, o Options) *Plan {
 	for _, problem := range c.Problems {
 		p.decide(problem.Where, "it could not be read: "+problem.What, "Whatever it says is missing from this plan: mend it, or the right to read it, and plan again.")
 	}
+	for _, warning := range (trust.Selection{Clusters: []trust.Cluster{o.Cluster}}).Warnings() {
+		p.note("issuer "+o.Cluster.Issuer, strings.TrimPrefix(warning, "warning: "), "")
+	}
 	p.resolve()
 	p.assignAccounts()
 	p.writeRoles()

@@ -36,6 +36,7 @@ func (p *planner) resolve() {
 			p.refuse(w, err, "Its pods get no role today. Name the role it needs, or take the request away.")
 		case ask == nil:
 			p.strayPods(w, "")
+		case ask.ByDefault && movedTo(w) != "": // it has its role by a token
 		case ask.ByDefault:
 			byDefault = append(byDefault, w.ID())
 		default:
@@ -78,8 +79,20 @@ func (p *planner) one(w *inventory.Workload, ask *agent.Ask, rules map[string]ag
 			return
 		}
 	}
-	p.tasks = append(p.tasks, &task{Workload: w, ask: ask, role: arn})
+	t := &task{Workload: w, ask: ask, role: arn, account: w.Account()}
+	if _, _, err := p.switched(t); err != nil {
+		p.refuse(w, errors.New(strings.TrimPrefix(err.Error(), workload.ErrFile.Error()+": ")), "Change the workload so that the token has its place, and plan again.")
+		return
+	}
+	if w.Kind == "Pod" && w.Annotations[mirrored] != "" {
+		p.refuse(w, errors.New("it is a static pod, which can't have a service account"), "Make a Deployment or DaemonSet of it.")
+		return
+	}
+	p.tasks = append(p.tasks, t)
 }
+
+// mirrored is the annotation of a pod that a node made of a file.
+const mirrored = "kubernetes.io/config.mirror"
 
 func quoted(patterns []string) string {
 	if len(patterns) == 0 {

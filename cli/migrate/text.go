@@ -204,7 +204,7 @@ func (p *Plan) backText(w *page, files folder) {
 		each.commands(w, "undo-finish", each.UndoFinish, files)
 		each.commands(w, "undo-switch", each.UndoSwitch, files)
 	}
-	w.line("\n# roles, when no workload uses its token any more")
+	w.line("\n# roles, when no workload uses its token any more, and unless somebody else has changed them since")
 	for _, r := range p.Roles {
 		switch {
 		case !r.Changed, len(r.Parts) > 0:
