@@ -33,8 +33,8 @@ A standalone publisher has no outputs: add it by hand, as directory: {settings: 
 			return write(c.OutOrStdout(), c.InOrStdin(), args, missing)
 		},
 	}
-	c.Flags().StringVar(&missing.Audience, "audience", "", "Azure: application ID `URI` of the operator's door, which no output says")
-	c.Flags().StringVar(&missing.TenantID, "tenant-id", "", "Azure: `ID` of the tenant to log in to, if it is not the login's own")
+	c.Flags().StringVar(&missing.Audience, "audience", "", "Azure: application ID `URI` of the operator's door, unless an output operator_audience says it")
+	c.Flags().StringVar(&missing.TenantID, "tenant-id", "", "Azure: `ID` of the tenant to log in to, if it is not the login's own, unless an output operator_tenant_id says it")
 	return c
 }
 

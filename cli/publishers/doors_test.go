@@ -129,6 +129,22 @@ func (s *scripted) send(context.Context, []byte) ([]byte, error) {
 	return nil, s.answers[s.asked-1]
 }
 
+// Nothing goes out in the clear, whatever the environment says.
+func TestClear(t *testing.T) {
+	var asked atomic.Int64
+	server := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { asked.Add(1) }))
+	t.Cleanup(server.Close)
+	for name, value := range map[string]string{
+		"AWS_ENDPOINT_URL_LAMBDA": server.URL, "AWS_ACCESS_KEY_ID": "AKIA", "AWS_SECRET_ACCESS_KEY": "s", "AWS_CONFIG_FILE": "/nowhere", "AWS_SHARED_CREDENTIALS_FILE": "/nowhere",
+	} {
+		t.Setenv(name, value)
+	}
+	p := Publisher{Name: "p", Lambda: &Lambda{Function: "arn:aws:lambda:eu-central-1:111122223333:function:f"}}
+	if _, err := p.Send(t.Context(), Order{}); !errors.Is(err, ErrNoDoor) || asked.Load() != 0 {
+		t.Errorf("%v, asked %d times", err, asked.Load())
+	}
+}
+
 // What Lambda answers in the function's place is told apart from what the function says.
 func TestLambdaErrors(t *testing.T) {
 	t.Parallel()

@@ -55,6 +55,9 @@ func (i invoker) send(ctx context.Context, order []byte) ([]byte, error) {
 
 // explain tells apart what Lambda itself answered. The function was not run, or not to its end.
 func (i invoker) explain(err error) error {
+	if errors.Is(err, ErrNoDoor) {
+		return err
+	}
 	var said smithy.APIError
 	if !errors.As(err, &said) {
 		return fmt.Errorf("%w: %w", ErrUnreachable, err)

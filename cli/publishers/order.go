@@ -17,6 +17,7 @@ import (
 const (
 	quietFor   = 2 * time.Second // before it is told who is waited for
 	againAfter = 10 * time.Second
+	maxAnswer  = 1 << 10 // bytes
 )
 
 var (
@@ -124,7 +125,7 @@ func (c *Conversation) Confirm() error {
 		return nil
 	}
 	fmt.Fprint(c.Out, "Go on? [y/N] ")
-	line, _ := bufio.NewReader(c.In).ReadString('\n')
+	line, _ := bufio.NewReader(io.LimitReader(c.In, maxAnswer)).ReadString('\n')
 	if answer := strings.ToLower(strings.TrimSpace(line)); answer != "y" && answer != "yes" {
 		return ErrDeclined
 	}

@@ -22,9 +22,9 @@ var (
 	ErrOutputs = errors.New("stacks' outputs")
 )
 
-// Missing is what outputs do not say.
+// Missing is what outputs may not say of a function app; operator_audience and operator_tenant_id of the outputs go before it.
 type Missing struct {
-	Audience, TenantID string // of a function app
+	Audience, TenantID string
 }
 
 // Find returns the publishers in the file of `cdk deploy --outputs-file`, or in what `terraform output -json` prints. AWS's stack says its own whole;
@@ -113,6 +113,12 @@ func byURL(place string, outputs map[string]any, missing Missing) (Publisher, er
 	if name == "" {
 		return Publisher{}, fmt.Errorf("%w: beside operate_url %s no output says the publisher's name: output the module's exporters as well", ErrOutputs, place)
 	}
+	if audience, ok := output(outputs["operator_audience"]).(string); ok {
+		missing.Audience = audience
+	}
+	if id, ok := output(outputs["operator_tenant_id"]).(string); ok {
+		missing.TenantID = id
+	}
 	p := Publisher{Name: name}
 	u, err := url.Parse(place)
 	switch {
@@ -121,7 +127,7 @@ func byURL(place string, outputs map[string]any, missing Missing) (Publisher, er
 	case strings.TrimSuffix(u.Path, "/") == "":
 		p.CloudRun = &CloudRun{URL: place}
 	case missing.Audience == "":
-		return Publisher{}, fmt.Errorf("%w: the function app %s: no output says the audience of operators' tokens: give --audience, the application ID URI of the app registration", ErrOutputs, place)
+		return Publisher{}, fmt.Errorf("%w: the function app %s: no output operator_audience says the audience of operators' tokens: give --audience, the application ID URI of the app registration", ErrOutputs, place)
 	default:
 		p.FunctionApp = &FunctionApp{URL: place, Audience: missing.Audience, TenantID: missing.TenantID}
 	}

@@ -26,6 +26,7 @@ func TestFind(t *testing.T) {
 		"AWS":                {fromCDK, Missing{}, "arn:aws:lambda:eu-central-1:111122223333:function:prod-P", nil},
 		"Google Cloud":       {fromGoogle, Missing{}, "https://operate-abc-ew.a.run.app", nil},
 		"Azure":              {fromAzure, Missing{Audience: "api://operators"}, "https://acme.azurewebsites.net/v1/operate", nil},
+		"Azure, whole":       {strings.Replace(fromAzure, `{`, `{"operator_audience": {"sensitive": false, "value": "api://operators"}, `, 1), Missing{}, "https://acme.azurewebsites.net/v1/operate", nil},
 		"without audience":   {fromAzure, Missing{}, "", ErrOutputs},
 		"a door that's shut": {shut, Missing{}, "", ErrNone},
 		"an older stack":     {`{"prod": {"FunctionName": "prod-P"}}`, Missing{}, "", ErrNone},

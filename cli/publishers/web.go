@@ -38,11 +38,14 @@ func transport() *http.Transport {
 	}
 }
 
-// bounded keeps every answer within an outcome's size.
+// bounded keeps every answer within an outcome's size, and every order from going out in the clear, whatever AWS_ENDPOINT_URL says.
 type bounded struct{ http.RoundTripper }
 
 // RoundTrip implements http.RoundTripper.
 func (b bounded) RoundTrip(request *http.Request) (*http.Response, error) {
+	if request.URL.Scheme != "https" {
+		return nil, fmt.Errorf("%w: %s is not https", ErrNoDoor, request.URL.Host)
+	}
 	response, err := b.RoundTripper.RoundTrip(request)
 	if err == nil {
 		response.Body = http.MaxBytesReader(nil, response.Body, maxOutcome)

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -102,7 +104,7 @@ func (a *announcement) send(c *cobra.Command) error {
 	report := sent{a.Statement, talk.Plans, talk.Results}
 	if err := a.output.Print(c.OutOrStdout(), report, func(out io.Writer) error {
 		if len(talk.Results) > 0 {
-			a.printNext(out)
+			a.printNext(out, chosen)
 		}
 		return nil
 	}); err != nil {
@@ -130,15 +132,22 @@ Bring it to EVERY publisher of the issuer:
   Azure               curl --fail-with-body -H "Authorization: Bearer $TOKEN" --json @statement.json "$OPERATE_URL"
   all of them         this command with --publishers publishers.yaml, which kube-iam-assume publishers makes
 `, statement, a.Statement.Issuer, a.Statement.Cluster, a.keyFile, a.Statement.Reason, dryRun)
-	a.printNext(out)
+	a.printNext(out, nil)
 	return nil
 }
 
-func (a *announcement) printNext(out io.Writer) {
+// printNext says what to do with the key now, at every place where the publishers have the documents.
+func (a *announcement) printNext(out io.Writer, to []publishers.Publisher) {
+	places := []string{a.Statement.Issuer}
+	for _, p := range to {
+		if place := p.Place(a.Statement.Issuer); !slices.Contains(places, place) {
+			places = append(places, place)
+		}
+	}
 	fmt.Fprintf(out, `
 To keep it in the settings, in the file of cluster %s:
 announcedKeys: %s
 
 Then: kube-iam-assume rotation wait --until published --key-file %s --url %s
-`, a.Statement.Cluster, a.Statement.Keys.Encode(), a.keyFile, a.Statement.Issuer)
+`, a.Statement.Cluster, a.Statement.Keys.Encode(), a.keyFile, strings.Join(places, " --url "))
 }
