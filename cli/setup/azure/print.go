@@ -49,35 +49,40 @@ func (f *flags) applicationCLI(b *bytes.Buffer, credentials []trust.AzureCredent
 	}
 }
 
+// resourceType is what Terraform calls a federated credential, and its attributes.
+type resourceType struct{ provider, kind, name, owner, audiences string }
+
+var (
+	ofIdentity    = resourceType{"hashicorp/azurerm, 5.2 or newer", "azurerm_federated_identity_credential", "name", "user_assigned_identity_id", "audience"}
+	ofApplication = resourceType{"hashicorp/azuread, 3.0 or newer", "azuread_application_federated_identity_credential", "display_name", "application_id", "audiences"}
+)
+
 func (f *flags) terraform(b *bytes.Buffer, credentials []trust.AzureCredential) {
-	kind, owner, is := "azurerm_federated_identity_credential", "user_assigned_identity_id", fmt.Sprintf("%q", f.identity)
-	list := "audience "
+	kind, owner := ofIdentity, fmt.Sprintf("%q", f.identity)
+	if f.application != "" {
+		kind, owner = ofApplication, "data.azuread_application.kube.id"
+	}
+	fmt.Fprintf(b, "# For the provider %s.\n", kind.provider)
 	switch {
 	case f.application != "":
 		fmt.Fprintf(b, "data \"azuread_application\" \"kube\" {\n  client_id = %q\n}\n\n", f.application)
-		kind, owner, is, list = "azuread_application_federated_identity_credential", "application_id", "data.azuread_application.kube.id", "audiences"
 	case f.location != "":
 		_, group, name := parts(f.identity)
 		resource := "kube_" + strings.ReplaceAll(name, "-", "_")
 		fmt.Fprintf(b, "resource \"azurerm_user_assigned_identity\" %q {\n  name                = %q\n  resource_group_name = %q\n  location            = %q\n  tags                = { %s = %q }\n}\n\n",
 			resource, name, group, f.location, tagKey, tagValue)
-		is = "azurerm_user_assigned_identity." + resource + ".id"
-	}
-	name := "name"
-	if f.application != "" {
-		name = "display_name"
+		owner = "azurerm_user_assigned_identity." + resource + ".id"
 	}
 	for _, each := range credentials {
-		fmt.Fprintf(b, "resource %q %q {\n", kind, strings.ReplaceAll(each.Name, "-", "_"))
-		width := len(owner)
+		fmt.Fprintf(b, "resource %q %q {\n", kind.kind, strings.ReplaceAll(each.Name, "-", "_"))
 		for _, attribute := range [][2]string{
-			{name, fmt.Sprintf("%q", each.Name)},
-			{owner, is},
+			{kind.name, fmt.Sprintf("%q", each.Name)},
+			{kind.owner, owner},
 			{"issuer", fmt.Sprintf("%q", each.Issuer)},
 			{"subject", fmt.Sprintf("%q", each.Subject)},
-			{strings.TrimSpace(list), fmt.Sprintf("[%q]", each.Audiences[0])},
+			{kind.audiences, fmt.Sprintf("[%q]", each.Audiences[0])},
 		} {
-			fmt.Fprintf(b, "  %-*s = %s\n", width, attribute[0], attribute[1])
+			fmt.Fprintf(b, "  %-*s = %s\n", len(kind.owner), attribute[0], attribute[1])
 		}
 		b.WriteString("}\n\n")
 	}

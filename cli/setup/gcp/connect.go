@@ -37,7 +37,7 @@ func (p patient) RoundTrip(request *http.Request) (*http.Response, error) {
 		if err != nil || attempt == attempts || response.StatusCode != http.StatusTooManyRequests && response.StatusCode != http.StatusServiceUnavailable {
 			return response, err
 		}
-		if request.Body != nil && request.GetBody == nil {
+		if request.Body != nil && request.Body != http.NoBody && request.GetBody == nil { // it can't be sent twice
 			return response, nil
 		}
 		pause := retryAfter(response.Header, attempt)

@@ -194,13 +194,13 @@ func (x *examiner) keys(p *iam.WorkloadIdentityPoolProvider) registration.Findin
 	if p.Oidc.JwksJson == "" {
 		return registration.Ok(checkKeys, "Google fetches them from the issuer")
 	}
-	const again = "Upload the published keys again (gcloud iam workload-identity-pools providers update-oidc --jwk-json-path), or clear them (--jwk-json-path= with an empty file), so that Google fetches them."
+	const again = "Let the publisher in Google Cloud keep them (workloadIdentityProvider of the issuer in its settings), or upload the published keys again: gcloud iam workload-identity-pools providers update-oidc --jwk-json-path."
 	uploaded, err := jwks.Parse([]byte(p.Oidc.JwksJson))
 	switch {
 	case err != nil:
 		return registration.Warn(checkKeys, again, "the uploaded keys are none that a publisher writes: %v", err)
 	case len(x.Keys) == 0:
-		return registration.Unseen(checkKeys, "Repair the published keys first: see jwks.*.", "keys are uploaded, and there are no published ones to compare them with")
+		return registration.Unseen(checkKeys, "Repair the published keys first (jwks.*), or give doctor a kubeconfig.", "keys are uploaded, and there are none to compare them with: neither published nor an API server's")
 	}
 	missing, stale := less(x.Keys, uploaded), less(uploaded, x.Keys)
 	switch {

@@ -95,7 +95,7 @@ var harms = map[string]struct {
 	}, "gcp.keys", registration.Doubtful, "still taken"},
 	"uploaded keys and none published": {func(g *readable, _ *gcp.Registration, w *registration.Wanted) {
 		g.providers[name].Oidc.JwksJson, w.Keys = string(published.Encode()), nil
-	}, "gcp.keys", registration.Unknown, "no published ones"},
+	}, "gcp.keys", registration.Unknown, "there are none to compare them with"},
 	"uploaded text": {func(g *readable, _ *gcp.Registration, _ *registration.Wanted) { g.providers[name].Oidc.JwksJson = "{}" }, "gcp.keys", registration.Doubtful, "none that a publisher writes"},
 	"the API's own mapping": {func(g *readable, _ *gcp.Registration, _ *registration.Wanted) {
 		g.providers[name].AttributeMapping = map[string]string{"google.subject": "assertion.sub"}
