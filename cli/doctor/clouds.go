@@ -45,8 +45,8 @@ func gcpChecks() []check {
 		remedy: "Project the token with an audience that the provider takes.",
 	}, {
 		id: "gcp.keys", question: "Are uploaded keys those that are published?", needs: []string{"gcp.provider"},
-		how:    "Compares the provider's jwksJson with the published keys. Where there is one, Google fetches nothing, and a rotation leaves it stale.",
-		remedy: "Upload the published keys again, or clear them.",
+		how:    "Compares the provider's jwksJson with the published keys. Where there is one, Google fetches nothing, and unless a publisher keeps it a rotation leaves it stale.",
+		remedy: "Let the publisher in Google Cloud keep them (workloadIdentityProvider), or upload the published keys again.",
 	}, {
 		id: "gcp.mapping", question: "Does the provider map the token as grants expect?", needs: []string{"gcp.provider"},
 		how:    "Compares the attribute mapping with the one that setup writes. A mapping without the cluster makes equal names of two clusters one principal.",
@@ -124,6 +124,9 @@ func (e *evidence) gatherClouds(ctx context.Context) {
 		return
 	}
 	w := registration.Wanted{Issuer: e.issuer, Keys: e.published}
+	if len(w.Keys) == 0 { // Google can have them without anybody publishing them
+		w.Keys = e.union()
+	}
 	if e.options.Workload != "" {
 		w.Subject = snapshot.Subject(e.options.Workload)
 	}

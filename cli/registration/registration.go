@@ -15,7 +15,7 @@ type Wanted struct {
 	Issuer  string
 	Cluster string   // ID by which setup names what it makes for the issuer
 	Subject string   // of the workload that is to be let in; "" for none
-	Keys    jwks.Set // that are published; none if that is not known
+	Keys    jwks.Set // that are published, or else those that the API servers list; none if neither is known
 }
 
 // Workload is the subject's namespace and name. It is empty without a subject.
