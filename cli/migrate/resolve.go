@@ -48,44 +48,24 @@ func (p *planner) resolve() {
 	p.namespaces(rules)
 }
 
-// one makes a task of a workload, if it gets the role that it asks for.
+// one makes a task of a workload, if it gets the role that it asks for, and a token has its place in it.
 func (p *planner) one(w *inventory.Workload, ask *agent.Ask, rules map[string]agent.Rules) {
-	arn, err := p.Settings.ARN(ask.Written)
-	if err != nil && ask.ARN != "" {
-		arn, err = ask.ARN, nil
-	}
-	if err == nil {
-		if _, wrong := workload.AWS(arn, p.Audience); wrong != nil {
-			err = fmt.Errorf("%w: %q is not the ARN of one", agent.ErrRole, arn)
-		}
-	}
-	if err == nil {
-		_, err = p.Roles.Find(arn)
-	}
+	arn, err := p.arn(ask)
 	if err != nil {
 		p.refuse(w, err, "Write the role's name, with its path if it has one, or its ARN.")
 		return
 	}
-	if ofDefault, err := p.Settings.ARN(p.Settings.DefaultRole); p.Settings.Restricted && (p.Settings.DefaultRole == "" || err != nil || arn != ofDefault) {
-		allowed, known := rules[w.Namespace]
-		if !known {
-			p.refuse(w, fmt.Errorf("%w: namespace %s was not read, so nobody knows whether it allows %s", agent.ErrRefused, w.Namespace, arn), "Read the namespaces, too.")
-			return
-		}
-		asked := p.heldAgainst(arn, ask.Written)
-		if !allowed.Allow(asked) {
-			p.refuse(w, fmt.Errorf("%w: it asks for %s, which the annotation %s of its namespace does not allow (%s)", agent.ErrRefused, asked, p.Settings.NamespaceKey, quoted(allowed.Patterns())),
-				"It does not work today, either. Take the request away, or allow the role, and plan again.")
-			return
-		}
-	}
-	t := &task{Workload: w, ask: ask, role: arn, account: w.Account()}
-	if _, _, err := p.switched(t); err != nil {
-		p.refuse(w, errors.New(strings.TrimPrefix(err.Error(), workload.ErrFile.Error()+": ")), "Change the workload so that the token has its place, and plan again.")
+	if err := p.allowed(w.Namespace, arn, ask.Written, rules); err != nil {
+		p.refuse(w, err, "It does not work today, either. Take the request away, or allow the role, and plan again.")
 		return
 	}
 	if w.Kind == "Pod" && w.Annotations[mirrored] != "" {
 		p.refuse(w, errors.New("it is a static pod, which can't have a service account"), "Make a Deployment or DaemonSet of it.")
+		return
+	}
+	t := &task{Workload: w, ask: ask, role: arn, account: w.Account()}
+	if _, _, err := p.switched(t); err != nil {
+		p.refuse(w, errors.New(strings.TrimPrefix(err.Error(), workload.ErrFile.Error()+": ")), "Change the workload so that the token has its place, and plan again.")
 		return
 	}
 	p.tasks = append(p.tasks, t)
@@ -93,6 +73,41 @@ func (p *planner) one(w *inventory.Workload, ask *agent.Ask, rules map[string]ag
 
 // mirrored is the annotation of a pod that a node made of a file.
 const mirrored = "kubernetes.io/config.mirror"
+
+// arn is the role that the agent takes for an ask, if there can be one. The error is agent.ErrRole.
+func (p *planner) arn(ask *agent.Ask) (string, error) {
+	arn, err := p.Settings.ARN(ask.Written)
+	switch {
+	case err != nil && ask.ARN != "":
+		arn = ask.ARN
+	case err != nil:
+		return "", err
+	}
+	if _, err := workload.AWS(arn, p.Audience); err != nil {
+		return "", fmt.Errorf("%w: %q is not the ARN of one", agent.ErrRole, arn)
+	}
+	_, err = p.Roles.Find(arn)
+	return arn, err
+}
+
+// allowed is nil if the namespace's pods get the role. The error is agent.ErrRefused.
+func (p *planner) allowed(namespace, arn, written string, rules map[string]agent.Rules) error {
+	if !p.Settings.Restricted {
+		return nil
+	}
+	if ofDefault, err := p.Settings.ARN(p.Settings.DefaultRole); p.Settings.DefaultRole != "" && err == nil && arn == ofDefault {
+		return nil
+	}
+	asked := p.heldAgainst(arn, written)
+	allowed, known := rules[namespace]
+	switch {
+	case !known:
+		return fmt.Errorf("%w: namespace %s was not read, so nobody knows whether it allows %s", agent.ErrRefused, namespace, asked)
+	case !allowed.Allow(asked):
+		return fmt.Errorf("%w: it asks for %s, which the annotation %s of its namespace does not allow (%s)", agent.ErrRefused, asked, p.Settings.NamespaceKey, quoted(allowed.Patterns()))
+	}
+	return nil
+}
 
 func quoted(patterns []string) string {
 	if len(patterns) == 0 {
