@@ -112,6 +112,10 @@ func TestSetup(t *testing.T) {
 	if _, err := g.run(payments + " --yes"); !errors.Is(err, gcp.ErrProvider) || !strings.Contains(err.Error(), "undelete") {
 		t.Errorf("a deleted provider: %v", err)
 	}
+	// It comes back for whom is asked for, and not for those of before.
+	g.says(payments+" --undelete --yes", "undelete", "Done: undelete provider "+name, "instead of ")
+	g.condition("'pod' in assertion['kubernetes.io'] && assertion.sub in ['system:serviceaccount:production:payments']")
+	g.says(payments+" --undelete --yes", unchanged)
 }
 
 // A provider of somebody else's is refused, and nothing is written.
