@@ -1,6 +1,7 @@
 package revoke
 
 import (
+	"path"
 	"strings"
 	"time"
 )
@@ -31,7 +32,7 @@ var consumers = []Consumer{
 	{
 		Name: "AWS", Keeps: "not documented; and it takes a token until 5 minutes after its end",
 		Forget:   "there is no button; to be sure, take the provider out of the roles' trust policies",
-		Sessions: "go on until they end, 15 minutes to 12 hours. Deny what was opened before, for every role that trusts the issuer; revoke.json is:\n" + denyOlder,
+		Sessions: "go on until they end, 15 minutes to 12 hours. Deny what was opened before, for every role that trusts the issuer; with a later time if AWS went on taking the key. revoke.json is:\n" + denyOlder,
 		End:      []string{"aws iam put-role-policy --role-name ROLE --policy-name AWSRevokeOlderSessions --policy-document file://revoke.json"},
 	},
 	{
@@ -65,7 +66,11 @@ var consumers = []Consumer{
 
 // consumersOf puts this revocation into what the docs say.
 func consumersOf(issuer, cluster string, before time.Time) []Consumer {
-	here := strings.NewReplacer(issuerInDocs, issuer, "auth/kubernetes-"+clusterInDocs+"/", "auth/kubernetes-"+cluster+"/", timeInDocs, before.UTC().Format(time.RFC3339))
+	named := issuer
+	if path.Base(issuer) != cluster { // of which commands make the cluster's ID, unless they are told
+		named = cluster + "=" + issuer
+	}
+	here := strings.NewReplacer(issuerInDocs, named, "auth/kubernetes-"+clusterInDocs+"/", "auth/kubernetes-"+cluster+"/", timeInDocs, before.UTC().Format(time.RFC3339))
 	all := make([]Consumer, len(consumers))
 	for i, c := range consumers {
 		c.Commands, c.End, c.Sessions = replaceAll(here, c.Commands), replaceAll(here, c.End), here.Replace(c.Sessions)

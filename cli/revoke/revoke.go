@@ -165,7 +165,8 @@ type revocation struct {
 	holders  *Holders
 }
 
-// carryOut returns a report as soon as there is something to report, whatever failed.
+// carryOut returns a report as soon as there is something to report, whatever failed. What is to be done afterwards is in it only if a publisher has
+// done it.
 func (r *revocation) carryOut(ctx context.Context) (*Report, error) {
 	looking := make(chan *Holders, 1)
 	go func() { looking <- r.options.cluster.look(ctx, r.Statement) }()
@@ -189,6 +190,9 @@ func (r *revocation) carryOut(ctx context.Context) (*Report, error) {
 	began, effect, failed := r.send(ctx, report.KeyIDs)
 	report = r.report()
 	report.Sent, report.Effect = &began, effect
+	if len(r.Results) == countFailed(r.Results) {
+		return report.plansOnly(), failed
+	}
 	return report, errors.Join(failed, report.inEffect())
 }
 

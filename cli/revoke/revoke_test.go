@@ -57,7 +57,7 @@ func TestConsumersOfThisRevocation(t *testing.T) {
 	for _, c := range consumersOf("https://a.example.com/b", "c", time.Date(2027, 1, 2, 3, 4, 5, 0, time.UTC)) {
 		c.print(&out)
 	}
-	for _, want := range []string{"--issuer https://a.example.com/b --flush", "auth/kubernetes-c/login", `"aws:TokenIssueTime": "2027-01-02T03:04:05Z"`} {
+	for _, want := range []string{"--issuer c=https://a.example.com/b --flush", "auth/kubernetes-c/login", `"aws:TokenIssueTime": "2027-01-02T03:04:05Z"`} {
 		if !strings.Contains(out.String(), want) {
 			t.Errorf("there is no %q in:\n%s", want, &out)
 		}

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/kube-iam-assume/kube-iam-assume/cli/publishers"
+	"github.com/kube-iam-assume/kube-iam-assume/shared/jwks"
 	"github.com/kube-iam-assume/kube-iam-assume/shared/snapshot/snapshottest"
 )
 
@@ -88,6 +89,7 @@ func TestFourDoors(t *testing.T) {
 	t.Logf("again, with nothing to do: %s", time.Since(began).Round(time.Millisecond))
 	w.results(out, map[string]string{"acme/aws": "unchanged", "acme/gcp": "unchanged", "acme/azure": "unchanged", "acme/site": "unchanged"}, "")
 	w.refused(next.Key.ID())
+	w.otherStatements()
 }
 
 // lastSeen watches a site and tells when the key was seen there last.
@@ -119,6 +121,24 @@ func (w *world) truth(out string, last time.Time) {
 		w.Errorf("the command says that the key was gone at %s, the test saw it at %s", said, last)
 	} else {
 		w.Logf("time to effect: %.2f s; said %s after it was seen last", r.Effect[0].Seconds, apart.Round(time.Millisecond))
+	}
+}
+
+// otherStatements go through the same four doors.
+func (w *world) otherStatements() {
+	w.Helper()
+	another := snapshottest.NewRSAKey()
+	file := w.write("another.json", jwks.Set{another.Key}.Encode())
+	about := []string{"--issuer", w.issuer(), "--cluster", clusterID, "--reason", "test", "--publishers", "publishers.yaml", "--yes"}
+	for _, words := range [][]string{{"rotation", "announce", "--key-file", file}, {"operate", "remove"}} {
+		if exit, out, complaint := w.run(nil, append(words, about...)...); exit != 0 || strings.Count(out, "Done (accepted)") != 4 {
+			w.Errorf("%q: %d\n%s\n%s", words, exit, out, complaint)
+		}
+	}
+	for _, site := range []string{"aws", "gcp", "azure", "site"} {
+		if !slices.Contains(w.published(site), another.ID()) {
+			w.Errorf("%s does not publish the key that was announced", site)
+		}
 	}
 }
 
