@@ -60,7 +60,7 @@ func (r Registration) Examine(ctx context.Context, w registration.Wanted) []regi
 	config, err := x.read(ctx, "auth/"+r.Mount+"/config")
 	switch {
 	case errors.Is(err, errAbsent):
-		return []registration.Finding{registration.Break(checkMount, x.repair("makes it"), "there is no configured JWT auth method at %s", r.Mount)}
+		return []registration.Finding{registration.Break(checkMount, x.repair("makes it")+" If it is elsewhere, name it with --vault-mount.", "there is no configured JWT auth method at %s", r.Mount)}
 	case err != nil:
 		return []registration.Finding{x.unseen(checkMount, "auth/"+r.Mount+"/config", err)}
 	}
