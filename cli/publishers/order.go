@@ -145,7 +145,7 @@ func (c *Conversation) Send(ctx context.Context) error {
 	return nil
 }
 
-// ask sends an order to those that are not known to be out of reach: whoever could not be asked for a plan is tried again.
+// ask sends an order to all. Who could not be asked for a plan is tried again, but not waited for as long.
 func (c *Conversation) ask(ctx context.Context, dryRun bool) []Reply {
 	replies := make([]Reply, len(c.Publishers))
 	waiting := newWaiting(namesOf(c.Publishers))
@@ -156,7 +156,12 @@ func (c *Conversation) ask(ctx context.Context, dryRun bool) []Reply {
 		all.Go(func() {
 			defer waiting.done(p.Name)
 			replies[i] = Reply{Publisher: p.Name, Where: p.Where()}
-			outcome, err := p.Send(ctx, Order{c.Statement, dryRun})
+			limited, cancel := ctx, context.CancelFunc(func() {})
+			if !dryRun && len(c.Plans) > i && errors.Is(c.Plans[i].err, ErrUnreachable) {
+				limited, cancel = context.WithTimeout(ctx, planLimit)
+			}
+			defer cancel()
+			outcome, err := p.Send(limited, Order{c.Statement, dryRun})
 			if err != nil {
 				replies[i].Problem, replies[i].err = err.Error(), err
 				return

@@ -21,7 +21,8 @@ import (
 const (
 	attempts     = 3
 	attemptLimit = 75 * time.Second // functions have a minute
-	totalLimit   = 2 * time.Minute  // for one publisher
+	totalLimit   = 2 * time.Minute  // for one publisher to carry a statement out
+	planLimit    = 30 * time.Second // to plan it, or to answer at all after it could not be asked: nobody waits longer for a dead cloud
 	firstPause   = 300 * time.Millisecond
 	maxOutcome   = 1 << 20 // bytes
 )
@@ -74,7 +75,11 @@ type door interface {
 
 // Send sends an order, again if it was not clearly answered, and reads the answer. The errors are this package's; each names the publisher.
 func (p Publisher) Send(ctx context.Context, order Order) (Outcome, error) {
-	ctx, cancel := context.WithTimeout(ctx, totalLimit)
+	limit := totalLimit
+	if order.DryRun {
+		limit = planLimit
+	}
+	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
 	payload, err := json.Marshal(order)
 	if err != nil {
