@@ -13,6 +13,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/iam"
 
 	"github.com/kube-iam-assume/kube-iam-assume/cli/registration"
+	"github.com/kube-iam-assume/kube-iam-assume/cli/registration/iampolicy"
 	"github.com/kube-iam-assume/kube-iam-assume/cli/setup/aws"
 	"github.com/kube-iam-assume/kube-iam-assume/cli/trust"
 	cloud "github.com/kube-iam-assume/kube-iam-assume/test/aws"
@@ -80,6 +81,9 @@ func TestExamine(t *testing.T) {
 			t.Fatalf("%s: the policy is %s", drift.name, before)
 		}
 		s.setPolicy(strings.Replace(before, drift.old, drift.new, 1))
+		if lets := s.assume("kube.production.payments", "production:payments") == nil; drift.status == registration.Broken && lets != (drift.check != "aws.trust") {
+			t.Errorf("%s: the stand-in of STS lets it in: %t", drift.name, lets)
+		}
 		step(drift.name, all, asked, drift.status, drift.check, drift.says)
 		step(drift.name+", of a role that is named", mine, asked, drift.status, drift.check, drift.says)
 		s.setPolicy(before)
@@ -143,6 +147,34 @@ func (s *scene) denied(step stepper) {
 			r.Roles = []string{"kube.production.payments"}
 		}
 		step(name, r, asked, registration.Unknown, right.check, "lack the right "+right.missing)
+	}
+}
+
+// What the evaluation comes to is what the stand-in of STS does, which is not ours.
+func TestEvaluationIsSTS(t *testing.T) {
+	s := start(t)
+	s.says("--service-account production/payments --yes")
+	token := iampolicy.Token{Provider: arn, Host: host, Subject: payments, Audience: "sts.amazonaws.com"}
+	for _, conditions := range []string{
+		`{}`, `{"StringEquals":{"HOST:aud":"sts.amazonaws.com"}}`, `{"StringEquals":{"HOST:aud":"vault"}}`,
+		`{"StringEquals":{"HOST:sub":["a","` + payments + `"]}}`, `{"StringEquals":{"HOST:sub":"system:serviceaccount:production:*"}}`,
+		`{"StringLike":{"HOST:sub":"system:serviceaccount:production:*"}}`, `{"StringLike":{"HOST:sub":"system:serviceaccount:prod:*"}}`,
+		`{"StringLike":{"HOST:sub":"system:serviceaccount:production:payment?"}}`, `{"StringLike":{"HOST:sub":"system:serviceaccount:production:payments?"}}`,
+		`{"StringNotEquals":{"HOST:sub":"` + payments + `"}}`, `{"StringNotEquals":{"HOST:sub":"a"}}`, `{"StringNotLike":{"HOST:sub":"system:*"}}`,
+		`{"StringEqualsIgnoreCase":{"HOST:sub":"SYSTEM:serviceaccount:production:payments"}}`, `{"StringEquals":{"HOST:sub":"SYSTEM:serviceaccount:production:payments"}}`,
+		`{"StringEquals":{"HOST:aud":"sts.amazonaws.com"},"StringLike":{"HOST:sub":"system:serviceaccount:test:*"}}`,
+		`{"StringEquals":{"oidc.example.com:sub":"` + payments + `"}}`, `{"StringEqualsIfExists":{"HOST:amr":"x"}}`, `{"StringEquals":{"HOST:amr":"x"}}`,
+		`{"Null":{"HOST:sub":"false"}}`, `{"Null":{"HOST:sub":"true"}}`, `{"ForAnyValue:StringEquals":{"HOST:aud":["vault","sts.amazonaws.com"]}}`,
+	} {
+		document := `{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Principal":{"Federated":"` + arn + `"},"Action":"sts:AssumeRoleWithWebIdentity","Condition":` +
+			strings.ReplaceAll(conditions, "HOST", host) + `}]}`
+		s.setPolicy(document)
+		policy, err := iampolicy.Parse(document)
+		s.must(err)
+		err = s.assume("kube.production.payments", "production:payments")
+		if d := policy.Decide(token); (d.Verdict == iampolicy.Allowed) != (err == nil) {
+			t.Errorf("%s: %+v, and it says %v", conditions, d, err)
+		}
 	}
 }
 
