@@ -126,7 +126,11 @@ func (x *examiner) provider(ctx context.Context) (*iam.WorkloadIdentityPoolProvi
 	name := cmp.Or(x.Provider, x.Pool+"/providers/"+trust.ProviderID(x.Cluster))
 	found, err := x.service.Projects.Locations.WorkloadIdentityPools.Providers.Get(name).Context(ctx).Do()
 	if x.Provider == "" && (absent(err) || err == nil && !x.ours(found)) {
-		if other := x.search(ctx); other != nil {
+		other, searchErr := x.search(ctx)
+		if searchErr != nil { // under another name it may well be there
+			return nil, unseen(checkProvider, "iam.workloadIdentityPoolProviders.list", searchErr)
+		}
+		if other != nil {
 			found, err = other, nil
 		}
 	}
@@ -155,10 +159,9 @@ func issuerOf(p *iam.WorkloadIdentityPoolProvider) string {
 
 func (x *examiner) ours(p *iam.WorkloadIdentityPoolProvider) bool { return issuerOf(p) == x.Issuer }
 
-// search goes through the pool's providers. Who may not list gets no such help.
-func (x *examiner) search(ctx context.Context) *iam.WorkloadIdentityPoolProvider {
-	var one *iam.WorkloadIdentityPoolProvider
-	_ = x.service.Projects.Locations.WorkloadIdentityPools.Providers.List(x.Pool).Pages(ctx, func(page *iam.ListWorkloadIdentityPoolProvidersResponse) error {
+// search goes through the pool's providers for one of the issuer. It is nil if there is none.
+func (x *examiner) search(ctx context.Context) (one *iam.WorkloadIdentityPoolProvider, err error) {
+	err = x.service.Projects.Locations.WorkloadIdentityPools.Providers.List(x.Pool).Pages(ctx, func(page *iam.ListWorkloadIdentityPoolProvidersResponse) error {
 		for _, p := range page.WorkloadIdentityPoolProviders {
 			if x.ours(p) && one == nil {
 				one = p
@@ -166,7 +169,7 @@ func (x *examiner) search(ctx context.Context) *iam.WorkloadIdentityPoolProvider
 		}
 		return nil
 	})
-	return one
+	return one, err
 }
 
 func (x *examiner) audience(p *iam.WorkloadIdentityPoolProvider) registration.Finding {

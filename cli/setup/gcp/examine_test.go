@@ -141,6 +141,9 @@ var harms = map[string]struct {
 		func(g *readable, _ *gcp.Registration, _ *registration.Wanted) { g.denied = "/providers/prod-eu1" },
 		"gcp.provider", registration.Unknown, "iam.workloadIdentityPoolProviders.get",
 	},
+	"looking for a provider of another name is denied": {func(g *readable, _ *gcp.Registration, w *registration.Wanted) {
+		w.Cluster, g.denied = "europe", "/providers"
+	}, "gcp.provider", registration.Unknown, "iam.workloadIdentityPoolProviders.list"},
 	"reading the policy is denied": {
 		func(g *readable, _ *gcp.Registration, _ *registration.Wanted) { g.denied = ":getIamPolicy" },
 		"gcp.grant", registration.Unknown, "iam.serviceAccounts.getIamPolicy",
