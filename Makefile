@@ -79,7 +79,7 @@ e2e-clouds: go kube aws gcp azure ## one exporter, three publishers, three cloud
 chart-test: go kube chart ## the Helm chart: rendered, applied to a real API server, and run as its service accounts (Linux)
 	$(TEST) -count=1 -v ./test/chart/...
 
-doctor-test: go kube ## doctor: a hundred set-ups, each broken in its way, some of them real API servers
+doctor-test: go kube ## doctor: some 120 set-ups, each broken in its way, some of them real API servers
 	$(TEST) -count=1 -v ./cli/doctor
 
 first-install: go kube aws chart ## docs/aws.md followed step by step on the test bench, counted and timed (Linux; needs jq)
