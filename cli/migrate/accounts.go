@@ -156,7 +156,7 @@ func (p *planner) listAccounts() {
 	}
 	for _, name := range slices.SortedFunc(maps.Keys(byName), inventory.Name.Compare) {
 		a := byName[name]
-		if _, exists := p.cluster.Accounts[name]; !exists {
+		if _, read := p.cluster.Accounts[name]; !read && len(p.users[name]) == 0 { // what pods run as is there, read or not
 			p.manifest(a)
 		}
 		p.plan.Accounts = append(p.plan.Accounts, *a)

@@ -96,7 +96,7 @@ func (f *flags) add(c *cobra.Command, name string) {
 	f.clusters.AddClusters(c)
 	s.StringVar(&f.account, "account", "", "`ID` of the AWS account of roles that are named without their ARN")
 	s.StringVar(&f.partition, "partition", "aws", "`name` of the partition: aws, aws-cn or aws-us-gov")
-	s.StringVar(&f.given.BaseARN, "base-role-arn", "", "what the agent puts before a role's name, arn:aws:iam::ACCOUNT:role/PATH; default: its own setting, else by --account")
+	s.StringVar(&f.given.BaseARN, "base-role-arn", "", "`ARN` that the agent puts before a role's name, arn:aws:iam::ACCOUNT:role/PATH; default: its own setting, else by --account")
 	s.StringVar(&f.rolesFile, "roles", "", "`file` that aws iam list-roles --output json wrote: which roles exist, and whom they trust")
 	s.BoolVar(&f.aws, "aws", false, "ask AWS for the roles, with the credentials of its SDK; only reads")
 	s.StringArrayVar(&f.NodeRoles, "node-role", nil, "`ARN` of the role by which the agent takes others; as often as needed")
@@ -128,6 +128,7 @@ func (f *flags) run(c *cobra.Command, name string) error {
 	}
 	f.Settings, f.Agents = agent.Detect(found, name)
 	f.settle(c)
+	f.RulesKnown = c.Flags().Changed("namespace-restrictions") || len(f.Agents) > 0
 	if f.Cluster, err = f.cluster(issuer); err != nil {
 		return trust.Told(c, err)
 	}

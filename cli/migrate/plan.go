@@ -33,6 +33,7 @@ type Options struct {
 	NodeRoles     []string // ARNs by which the agent takes roles
 	SplitAccounts bool     // the proposed accounts are accepted
 	DefaultUnused bool     // nobody needs the agent's default role
+	RulesKnown    bool     // it was said, or seen, whether the agent keeps to what namespaces allow
 }
 
 // A Plan is the steps in the order in which they are to be taken, and what stands in their way.

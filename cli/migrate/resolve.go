@@ -45,7 +45,25 @@ func (p *planner) resolve() {
 		}
 	}
 	p.defaultRole(byDefault)
+	p.agentUnseen()
 	p.namespaces(rules)
+}
+
+// agentUnseen says what was taken for granted of an agent that was not among what was read.
+func (p *planner) agentUnseen() {
+	if len(p.Agents) > 0 {
+		return
+	}
+	p.note(p.Settings.Agent, "its own workload was not found, so what flags don't say is taken to be as it is without arguments", "Read its namespace, too; or say its arguments by flags.")
+	var rules []string
+	for _, namespace := range slices.Sorted(maps.Keys(p.cluster.Namespaces)) {
+		if p.cluster.Namespaces[namespace][p.Settings.NamespaceKey] != "" {
+			rules = append(rules, namespace)
+		}
+	}
+	if p.Settings.Agent == agent.Kube2IAM && !p.RulesKnown && len(rules) > 0 {
+		p.decide(p.Settings.Agent, "nobody said whether it keeps to "+p.Settings.NamespaceKey+", which these namespaces have: "+some(rules), "Say --namespace-restrictions, or --namespace-restrictions=false: without them the annotation means nothing.")
+	}
 }
 
 // one makes a task of a workload, if it gets the role that it asks for, and a token has its place in it.

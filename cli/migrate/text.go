@@ -199,6 +199,7 @@ func (p *Plan) verifyText(w *page) {
 
 func (p *Plan) backText(w *page, files folder) {
 	w.head("5. Way back, of each step")
+	w.line("Keep this plan: one that is made later knows the way back of what is left only.")
 	for _, each := range p.Workloads {
 		w.line("\n# %s", each.ID)
 		each.commands(w, "undo-finish", each.UndoFinish, files)

@@ -163,6 +163,8 @@ func (s Settings) ARN(written string) (string, error) {
 		return "", fmt.Errorf("%w: %q is no ARN, and what comes before it is not known: say --base-role-arn or --account", ErrRole, written)
 	case s.Agent == Kiam:
 		written = strings.TrimPrefix(written, "/")
+	case s.Agent == Kube2IAM:
+		return strings.TrimSuffix(s.BaseARN, "/") + "/" + written, nil
 	}
 	return s.BaseARN + written, nil
 }

@@ -71,6 +71,7 @@ func TestARN(t *testing.T) {
 	t.Parallel()
 	for _, test := range []struct{ agent, base, written, want string }{
 		{Kube2IAM, base, "payments", base + "payments"},
+		{Kube2IAM, strings.TrimSuffix(base, "/"), "payments", base + "payments"},
 		{Kube2IAM, base + "k8s/", "payments", base + "k8s/payments"},
 		{Kube2IAM, base, "/payments", base + "/payments"}, // and so it does not work
 		{Kube2IAM, base, "ARN:aws:iam::1:role/x", "ARN:aws:iam::1:role/x"},

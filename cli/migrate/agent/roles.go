@@ -11,9 +11,8 @@ import (
 
 // A Role is one of IAM.
 type Role struct {
-	ARN         string
-	Trust       json.RawMessage // its trust policy
-	MaxDuration int             // of sessions, in seconds
+	ARN   string
+	Trust json.RawMessage // its trust policy; nil if it was not told
 }
 
 // Roles are an account's, or several accounts', by ARN; nil if nobody said which there are.
@@ -30,7 +29,6 @@ func ParseRoles(data []byte) (Roles, error) {
 			Roles *[]struct {
 				Arn                      string          `json:"Arn"`
 				AssumeRolePolicyDocument json.RawMessage `json:"AssumeRolePolicyDocument"`
-				MaxSessionDuration       int             `json:"MaxSessionDuration"`
 			} `json:"Roles"`
 		}
 		if err := decoder.Decode(&list); err != nil {
@@ -47,7 +45,7 @@ func ParseRoles(data []byte) (Roles, error) {
 			if accountOf(r.Arn) == "" {
 				return nil, fmt.Errorf("%w: %q is no ARN", ErrRoles, r.Arn)
 			}
-			roles[r.Arn] = Role{r.Arn, trust, r.MaxSessionDuration}
+			roles[r.Arn] = Role{r.Arn, trust}
 		}
 	}
 	return roles, nil

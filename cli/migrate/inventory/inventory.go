@@ -154,9 +154,6 @@ func (c *Cluster) outside(found map[string]*Workload, top, w *Workload) {
 	found[id] = &stands
 }
 
-// Ran reports whether a workload only waits to be cleared away.
-func (w *Workload) Ran() bool { return w.Finished && w.Controller == "" }
-
 func (c *Cluster) problem(where string, err error) {
 	c.Problems = append(c.Problems, Problem{where, err.Error()})
 }
