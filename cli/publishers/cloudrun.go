@@ -65,7 +65,7 @@ func googleLogin(err error, account string) error {
 	if account != "" {
 		return fmt.Errorf("%w to Google Cloud as %s: %w: log in (gcloud auth application-default login) as somebody with roles/iam.serviceAccountOpenIdTokenCreator on it", ErrLogin, account, err)
 	}
-	return fmt.Errorf("%w to Google Cloud: %w: a person's own login has no token for a service: "+
+	return fmt.Errorf("%w to Google Cloud: %w: log in as a service account (GOOGLE_APPLICATION_CREDENTIALS). A person's own login has no token for a service: "+
 		"set impersonate: to a service account that may invoke it, or tokenCommand: [gcloud, auth, print-identity-token]", ErrLogin, err)
 }
 

@@ -2,10 +2,9 @@ package publishers
 
 import (
 	"context"
-	"errors"
 	"fmt"
+	"strings"
 
-	"github.com/Azure/azure-sdk-for-go/sdk/azcore"
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore/policy"
 	"github.com/Azure/azure-sdk-for-go/sdk/azidentity"
 )
@@ -29,11 +28,8 @@ func openFunctionApp(a FunctionApp) (door, error) {
 	}, nil
 }
 
+// entraLogin puts what every kind of login complained of on one line.
 func entraLogin(err error, a FunctionApp) error {
-	var answered *azcore.ResponseError
-	var failed *azidentity.AuthenticationFailedError
-	if errors.As(err, &answered) || errors.As(err, &failed) {
-		return fmt.Errorf("%w to Entra for %s: %w: the app registration must expose a scope, and authorize the client that is used (the Azure CLI is 04b07795-8ddb-461a-bbee-02f9e1bf7b46)", ErrLogin, a.Audience, err)
-	}
-	return fmt.Errorf("%w to Entra: %w: az login", ErrLogin, err)
+	return fmt.Errorf("%w to Entra for %s: %s: az login; if that is done, the app registration must expose a scope, and authorize the client that is used (the Azure CLI is 04b07795-8ddb-461a-bbee-02f9e1bf7b46)",
+		ErrLogin, a.Audience, strings.Join(strings.Fields(err.Error()), " "))
 }

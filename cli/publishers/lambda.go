@@ -13,6 +13,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/lambda"
 	"github.com/aws/aws-sdk-go-v2/service/lambda/types"
 	"github.com/aws/smithy-go"
+	"github.com/aws/smithy-go/logging"
 )
 
 // invoker invokes a Lambda function and waits for its answer. The log's tail, which Lambda would give with it, is not asked for.
@@ -22,7 +23,9 @@ type invoker struct {
 }
 
 func openLambda(ctx context.Context, l Lambda) (door, error) {
-	options := []func(*config.LoadOptions) error{config.WithRegion(functionARN.FindStringSubmatch(l.Function)[1])}
+	options := []func(*config.LoadOptions) error{
+		config.WithRegion(functionARN.FindStringSubmatch(l.Function)[1]), config.WithLogger(logging.Nop{}), // what matters is in the errors
+	}
 	if l.Profile != "" {
 		options = append(options, config.WithSharedConfigProfile(l.Profile))
 	}

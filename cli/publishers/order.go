@@ -105,7 +105,7 @@ func (c *Conversation) Plan(ctx context.Context) error {
 	case len(failed) == 0:
 		return nil
 	case c.Reachable && len(failed) < len(c.Plans):
-		fmt.Fprintf(c.Out, "\nWITHOUT %s: what is said here does not reach it, and it goes on publishing what it publishes. Send it there as soon as it answers: the same command again.\n", strings.Join(failed, ", "))
+		fmt.Fprintf(c.Out, "\nWITHOUT %s: tried once more, and if it does not answer then, it goes on publishing what it publishes. Send it there as soon as it does: the same command again.\n", strings.Join(failed, ", "))
 		return nil
 	}
 	if len(failed) == len(c.Plans) {

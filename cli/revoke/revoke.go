@@ -90,6 +90,7 @@ func (o *options) flags(c *cobra.Command) {
 	f.StringArrayVar(&o.urls, "url", nil, "`URL` of a mirror to watch besides the issuer, as often as needed")
 	f.StringVar(&o.caBundle, "ca-bundle", "", "PEM `file` with the authority of the URLs' hosts, if it is not a public one")
 	f.DurationVar(&o.wait, "wait", -1, "watch the URLs for this `time` at most; 0: not at all; default: their cache time and half a minute")
+	f.Lookup("wait").DefValue = "0s" // not shown: the default is no time of its own
 	o.cluster.add(f)
 	o.output.Flag(c)
 	for _, name := range []string{"issuer", "cluster", "key-id", "reason"} {

@@ -85,6 +85,7 @@ func (w *world) show(site, storage string, transport http.RoundTripper) {
 	}
 	w.mux.Handle("GET /"+site+"/", http.StripPrefix("/"+site, &httputil.ReverseProxy{
 		Transport: transport, Rewrite: func(r *httputil.ProxyRequest) { r.SetURL(to) },
+		ErrorHandler: func(w http.ResponseWriter, _ *http.Request, _ error) { w.WriteHeader(http.StatusBadGateway) }, // while it starts
 	}))
 }
 
