@@ -3,7 +3,6 @@ package migrate
 import (
 	"encoding/json"
 	"fmt"
-	"reflect"
 	"regexp"
 	"slices"
 	"strings"
@@ -75,25 +74,8 @@ func (p *planner) switched(t *task) (*core.PodTemplateSpec, []string, error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	keepDefaults(&spec, t.Template.Spec, login.Volume)
 	after.Spec = spec
 	return after, result.Notes, nil
-}
-
-// keepDefaults takes the token's volume as it was, if it differs only in what the API server writes into every volume.
-func keepDefaults(spec *core.PodSpec, before core.PodSpec, name string) {
-	for i, v := range spec.Volumes {
-		for _, old := range before.Volumes {
-			if v.Name != name || old.Name != name || old.Projected == nil {
-				continue
-			}
-			plain := old.DeepCopy()
-			plain.Projected.DefaultMode = nil
-			if reflect.DeepEqual(v, *plain) {
-				spec.Volumes[i] = old
-			}
-		}
-	}
 }
 
 // templatePath is where a kind has its pods' template.

@@ -73,12 +73,23 @@ func put(list *yaml.Node, key, name string, value any) (bool, error) {
 		list.Content = append(list.Content, &wanted)
 		return true, nil
 	}
+	keepMode(found, &wanted)
 	if equal(found, &wanted) {
 		return false, nil
 	}
 	wanted.HeadComment, wanted.LineComment, wanted.FootComment, wanted.Style = found.HeadComment, found.LineComment, found.FootComment, found.Style
 	*found = wanted
 	return true, nil
+}
+
+// keepMode leaves a volume the mode of its files: the API server writes one into each.
+func keepMode(before, after *yaml.Node) {
+	for _, kind := range []string{"projected", "configMap"} {
+		mode, files := descend(before, kind, "defaultMode"), member(after, kind)
+		if mode != nil && files != nil {
+			files.Content = append(files.Content, &yaml.Node{Kind: yaml.ScalarNode, Tag: "!!str", Value: "defaultMode"}, mode)
+		}
+	}
 }
 
 // equal compares what two nodes say.

@@ -116,6 +116,25 @@ func check(t *testing.T, what string, spec core.PodSpec, login workload.Login) {
 	}
 }
 
+// What the API server wrote into a volume is no difference, and stays.
+func TestModeOfFiles(t *testing.T) {
+	t.Parallel()
+	for name, login := range logins(t) {
+		first, err := workload.Inject([]byte(templates["Pod"].head+pod), login, workload.Options{Expiration: 3600})
+		if err != nil {
+			t.Fatal(err)
+		}
+		stored := strings.Replace(string(first.File), "projected:\n", "projected:\n      defaultMode: 420\n", 1)
+		if stored == string(first.File) {
+			t.Fatalf("%s: no projected volume in\n%s", name, stored)
+		}
+		again, err := workload.Inject([]byte(stored), login, workload.Options{Expiration: 3600})
+		if err != nil || string(again.File) != stored || len(again.Changed) > 0 {
+			t.Errorf("%s: %v, changed %v:\n%s", name, err, again.Changed, again.File)
+		}
+	}
+}
+
 // Whatever file: what is said is that it can't be done, or what is printed reads the same, and a second time changes nothing.
 func FuzzInject(f *testing.F) {
 	for _, template := range templates {
