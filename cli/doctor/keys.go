@@ -14,7 +14,7 @@ import (
 	"github.com/kube-iam-assume/kube-iam-assume/shared/rotation"
 )
 
-const incident = "Handle it as an incident: whoever read it can forge tokens. Rotate the signing key now, and `kube-iam-assume operate revoke` the old one."
+const incident = "Handle it as an incident: whoever read it can forge tokens. Rotate the signing key now, and `kube-iam-assume revoke` the old one."
 
 func keyChecks() []check {
 	return []check{{

@@ -184,6 +184,6 @@ func openshiftWay() way {
 			Title: "Wait for the roll-out", Run: []string{"oc adm wait-for-stable-cluster", "kube-iam-assume rotation status"},
 		}},
 		remove:   []Step{inside},
-		finished: "OpenShift never removes old public keys, so they go on being listed and published. To have one refused outside: `kube-iam-assume operate revoke`.",
+		finished: "OpenShift never removes old public keys, so they go on being listed and published. To have one refused outside: `kube-iam-assume revoke`.",
 	}
 }

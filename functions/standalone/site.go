@@ -30,34 +30,56 @@ func newSite(p *publish.Publisher, documents bucket.Bucket, settings enrollment.
 	door := publish.NewHandler(p)
 	s.mux.Handle("/v1/snapshots", door)
 	s.mux.Handle("/healthz", door)
-	var urls []*url.URL
-	for _, issuer := range settings.Issuers {
-		u, err := url.Parse(issuer.URL)
-		if err != nil {
-			return nil, fmt.Errorf("issuer %q: %w", issuer.URL, err)
-		}
-		urls = append(urls, u)
+	places, err := placesOf(settings.Issuers)
+	if err != nil {
+		return nil, err
 	}
-	for i, issuer := range settings.Issuers {
-		host, err := hostOf(urls[i], urls)
+	for _, place := range places {
+		host, err := hostOf(place.url, places)
 		if err != nil {
 			return nil, err
 		}
-		for name, object := range publish.DocumentNames(issuer) {
-			s.mux.HandleFunc("GET "+host+urls[i].Path+"/"+name, s.document(object))
+		for name, object := range publish.DocumentNames(place.issuer) {
+			s.mux.HandleFunc("GET "+host+place.url.Path+"/"+name, s.document(object))
 		}
 	}
 	return s.mux, nil
 }
 
-// hostOf is what tells an issuer from all others of the same path; empty where there is none.
-func hostOf(u *url.URL, all []*url.URL) (string, error) {
+// place is a URL below which an issuer's documents are served.
+type place struct {
+	url    *url.URL
+	issuer enrollment.Issuer
+}
+
+// placesOf are the issuers' own URLs, which may lead here when the primary is gone, and where a mirror is served besides.
+func placesOf(issuers []enrollment.Issuer) ([]place, error) {
+	var all []place
+	for _, issuer := range issuers {
+		own, err := url.Parse(issuer.URL)
+		if err != nil {
+			return nil, fmt.Errorf("issuer %q: %w", issuer.URL, err)
+		}
+		all = append(all, place{own, issuer})
+		mirror, err := url.Parse(issuer.ServedAt)
+		if err != nil {
+			return nil, fmt.Errorf("issuer %s is served at %q: %w", issuer.URL, issuer.ServedAt, err)
+		}
+		if issuer.ServedAt != "" && mirror.Path != own.Path {
+			all = append(all, place{mirror, issuer})
+		}
+	}
+	return all, nil
+}
+
+// hostOf is what tells a place from all others of the same path; empty where there is none.
+func hostOf(u *url.URL, all []place) (string, error) {
 	host := ""
 	for _, other := range all {
 		switch {
-		case other.Path != u.Path || other.Host == u.Host: // another path, or itself
-		case other.Hostname() == u.Hostname():
-			return "", fmt.Errorf("the issuers %s and %s differ in their ports only: give them different paths, or a publisher each", u, other)
+		case other.url.Path != u.Path || other.url == u: // another path, or itself
+		case other.url.Hostname() == u.Hostname():
+			return "", fmt.Errorf("%s and %s are one place, or differ in their ports only: give them different paths, or a publisher each", u, other.url)
 		default:
 			host = u.Hostname()
 		}

@@ -266,31 +266,53 @@ func TestSamePath(t *testing.T) {
 		{"https://a.example", "https://b.example/x", "proxy.internal", "second"},
 		{"https://a.example:1/x", "https://a.example:2/x", "", "refused"},
 	} {
-		settings := enrollment.Publisher{Name: "p", Issuers: []enrollment.Issuer{{URL: test.first, Path: "1"}, {URL: test.second, Path: "2"}}}
-		documents := memory.New(memory.UniqueVersions)
-		for object, body := range map[string]string{"1/openid/v1/jwks": "first", "2/openid/v1/jwks": "second"} {
-			if _, err := documents.Put(t.Context(), object, bucket.Object{Body: []byte(body), ContentType: "application/json"}, ""); err != nil {
-				t.Fatal(err)
-			}
-		}
-		p, err := publish.New(publish.Config{Settings: settings, Documents: documents, Private: memory.New(memory.UniqueVersions)})
-		if err != nil {
+		ask(t, []enrollment.Issuer{{URL: test.first, Path: "1"}, {URL: test.second, Path: "2"}}, test.host, test.want)
+	}
+}
+
+// A mirror serves at its own place, and at the issuer's, whose name may lead here one day.
+func TestPlacesOfAMirror(t *testing.T) {
+	t.Parallel()
+	for _, test := range []struct {
+		url, servedAt, second, host, want string
+	}{
+		{"https://primary.example/prod", "https://mirror.example/x", "https://b.example/y", "mirror.example", "first"},
+		{"https://primary.example/x", "https://mirror.example/prod", "https://b.example/y", "primary.example", "first"},
+		{"https://primary.example/x", "https://mirror.example/x", "https://b.example/y", "proxy.internal", "first"},
+		{"https://primary.example/prod", "https://mirror.example/prod", "https://b.example/y", "mirror.example", ""},
+		{"https://primary.example/prod", "https://b.example/x", "https://b.example/x", "", "refused"},
+	} {
+		ask(t, []enrollment.Issuer{{URL: test.url, ServedAt: test.servedAt, Path: "1"}, {URL: test.second, Path: "2"}}, test.host, test.want)
+	}
+}
+
+// ask asks a publisher of these issuers, whose documents are called first and second, for the one at /x; it may be "refused" to start.
+func ask(t *testing.T, issuers []enrollment.Issuer, host, want string) {
+	t.Helper()
+	documents := memory.New(memory.UniqueVersions)
+	for object, body := range map[string]string{"1/openid/v1/jwks": "first", "2/openid/v1/jwks": "second"} {
+		if _, err := documents.Put(t.Context(), object, bucket.Object{Body: []byte(body), ContentType: "application/json"}, ""); err != nil {
 			t.Fatal(err)
 		}
-		site, err := newSite(p, documents, settings, slog.New(slog.DiscardHandler))
-		if err != nil || test.want == "refused" {
-			if (err != nil) != (test.want == "refused") {
-				t.Errorf("%s and %s: %v", test.first, test.second, err)
-			}
-			continue
-		}
-		request := httptest.NewRequestWithContext(t.Context(), "GET", "/x/openid/v1/jwks", http.NoBody)
-		request.Host = test.host
-		recorder := httptest.NewRecorder()
-		site.ServeHTTP(recorder, request)
-		if got := recorder.Body.String(); recorder.Code == http.StatusOK && got != test.want || recorder.Code != http.StatusOK && test.want != "" {
-			t.Errorf("%s and %s, asked at %s: %d %s, want %q", test.first, test.second, test.host, recorder.Code, got, test.want)
-		}
+	}
+	settings := enrollment.Publisher{Name: "p", Issuers: issuers}
+	p, err := publish.New(publish.Config{Settings: settings, Documents: documents, Private: memory.New(memory.UniqueVersions)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	site, err := newSite(p, documents, settings, slog.New(slog.DiscardHandler))
+	if (err != nil) != (want == "refused") {
+		t.Errorf("%+v: %v", issuers, err)
+	}
+	if err != nil {
+		return
+	}
+	request := httptest.NewRequestWithContext(t.Context(), "GET", "/x/openid/v1/jwks", http.NoBody)
+	request.Host = host
+	recorder := httptest.NewRecorder()
+	site.ServeHTTP(recorder, request)
+	if got := recorder.Body.String(); recorder.Code == http.StatusOK && got != want || recorder.Code != http.StatusOK && want != "" {
+		t.Errorf("%+v, asked at %s: %d %s, want %q", issuers, host, recorder.Code, got, want)
 	}
 }
 

@@ -38,6 +38,16 @@ output "operate_url" {
   value       = local.operable ? "https://${jsondecode(azurerm_resource_group_template_deployment.function.output_content).host.value}/v1/operate" : null
 }
 
+output "operator_audience" {
+  description = "Audience of operators' access tokens, as `kube-iam-assume publishers` reads it; null if the door is shut."
+  value       = local.operable ? var.operator_audience : null
+}
+
+output "operator_tenant_id" {
+  description = "Entra tenant that operators log in to; null if the door is shut."
+  value       = local.operable ? var.operator_tenant_id : null
+}
+
 output "application_insights" {
   description = "ID of the Application Insights where the function says what it did, for `az monitor app-insights query`."
   value       = azurerm_application_insights.function.app_id
