@@ -28,8 +28,6 @@ import (
 	"github.com/kube-iam-assume/kube-iam-assume/cli/values"
 )
 
-var version = "dev" // set by the linker
-
 // Exit codes.
 const (
 	exitFailed = 1 // a check failed, or something was refused
@@ -74,10 +72,7 @@ through every rotation. Workloads then get cloud access without a stored secret.
 	root.SetFlagErrorFunc(usage)
 	root.AddCommand(doctor.Command(), history.Command(), rotation.Command(), trust.Command(), setup.Command(), inject.Command(), migrate.Command(), values.Command(), bucketname.Command())
 	root.AddCommand(revoke.Command(), publishers.Command())
-	root.AddCommand(enrollCommand(), inspectCommand(), verifyCommand(), operateCommand(), demoCommand(), &cobra.Command{
-		Use: "version", Short: "Print the version", Args: cobra.NoArgs,
-		Run: func(c *cobra.Command, _ []string) { fmt.Fprintln(c.OutOrStdout(), version) },
-	})
+	root.AddCommand(enrollCommand(), inspectCommand(), verifyCommand(), operateCommand(), demoCommand(), versionCommand())
 	return root
 }
 

@@ -9,6 +9,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/kube-iam-assume/kube-iam-assume/cli/command"
 	"github.com/kube-iam-assume/kube-iam-assume/cli/keyfile"
 	"github.com/kube-iam-assume/kube-iam-assume/cli/publishers"
 	"github.com/kube-iam-assume/kube-iam-assume/shared/rotation"
@@ -21,6 +22,7 @@ type operateOptions struct {
 	since                   string
 	dryRun, yes, reachable  bool
 	statement               rotation.Statement
+	output                  command.Output
 }
 
 var acts = []struct {
@@ -67,6 +69,7 @@ To revoke a key everywhere, and see that it is gone, there is kube-iam-assume re
 		f.StringVar(&o.statement.Reason, "reason", "", "why, for the log")
 		f.BoolVar(&o.dryRun, "dry-run", false, "show the plan and change nothing")
 		f.BoolVar(&o.yes, "yes", false, "do not ask")
+		o.output.Flag(sub)
 		required := []string{"issuer", "reason"}
 		if act.needsCluster {
 			f.StringVar(&o.statement.Cluster, "cluster", "", "cluster `ID`")
@@ -103,17 +106,26 @@ func (o *operateOptions) run(c *cobra.Command) error {
 	talk := publishers.Conversation{
 		Publishers: to, Statement: o.statement, Reachable: o.reachable, Out: c.OutOrStdout(), Progress: c.ErrOrStderr(), In: c.InOrStdin(),
 	}
-	if err := talk.CarryOut(c.Context(), o.dryRun, o.yes); err != nil {
-		return o.reason(&talk, err)
+	if !o.output.ForPeople() {
+		talk.Out = c.ErrOrStderr() // what is asked is not part of the report
 	}
-	if len(talk.Results) > 0 {
-		o.printSettings(c.OutOrStdout())
+	failed := o.reason(&talk, talk.CarryOut(c.Context(), o.dryRun, o.yes))
+	if err := o.output.Print(c.OutOrStdout(), talk.Report(), func(out io.Writer) error {
+		if failed == nil && len(talk.Results) > 0 {
+			o.printSettings(out)
+		}
+		return nil
+	}); err != nil {
+		return err
 	}
-	return nil
+	return failed
 }
 
 // reason is the publisher's own where there is only one.
 func (o *operateOptions) reason(talk *publishers.Conversation, err error) error {
+	if err == nil {
+		return nil
+	}
 	for _, replies := range [][]publishers.Reply{talk.Results, talk.Plans} {
 		if len(replies) == 1 && replies[0].Err() != nil {
 			err = replies[0].Err()

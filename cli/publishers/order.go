@@ -54,6 +54,16 @@ type Conversation struct {
 	Results []Reply
 }
 
+// Report is what a conversation came to, for programs.
+type Report struct {
+	Statement rotation.Statement `json:"statement"`
+	Plans     []Reply            `json:"plans"`
+	Results   []Reply            `json:"results,omitempty"`
+}
+
+// Report says what came of it so far.
+func (c *Conversation) Report() Report { return Report{c.Statement, c.Plans, c.Results} }
+
 // Choose takes the publishers with these names; without names, all.
 func Choose(all []Publisher, names []string) ([]Publisher, error) {
 	if len(names) == 0 {

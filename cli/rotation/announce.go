@@ -77,13 +77,6 @@ func (a *announcement) run(c *cobra.Command) error {
 	return a.output.Print(c.OutOrStdout(), a.Order, a.print)
 }
 
-// sent is the report of an announcement that was brought to its publishers.
-type sent struct {
-	Statement rotation.Statement `json:"statement"`
-	Plans     []publishers.Reply `json:"plans"`
-	Results   []publishers.Reply `json:"results,omitempty"`
-}
-
 func (a *announcement) send(c *cobra.Command) error {
 	all, err := publishers.Load(a.file)
 	if err != nil {
@@ -101,8 +94,7 @@ func (a *announcement) send(c *cobra.Command) error {
 		talk.Out = c.ErrOrStderr() // what is asked is not part of the report
 	}
 	failed := talk.CarryOut(c.Context(), a.DryRun, a.yes)
-	report := sent{a.Statement, talk.Plans, talk.Results}
-	if err := a.output.Print(c.OutOrStdout(), report, func(out io.Writer) error {
+	if err := a.output.Print(c.OutOrStdout(), talk.Report(), func(out io.Writer) error {
 		if len(talk.Results) > 0 {
 			a.printNext(out, chosen)
 		}
