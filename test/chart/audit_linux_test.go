@@ -65,17 +65,17 @@ func (w *world) rightsAreUsed(namespace string) {
 	}
 }
 
-// denials are the rights that were denied. Only an API server that is not ready yet may deny one, since it has not read all Roles, and must
-// allow the very same request later.
+// denials are the rights that were denied. Only an API server that is not ready yet may deny one, since it has not read all Roles, and the
+// very same request must be allowed later: by any of them, as all read the same Roles, and who was denied may ask another.
 func (w *world) denials() map[string]bool {
 	w.Helper()
 	all, forgiven := w.audit(), 0
 	denied := map[string]bool{}
-	for i, r := range all {
+	for _, r := range all {
 		if !r.denied() {
 			continue
 		}
-		allowedLater := slices.ContainsFunc(all[i:], func(later request) bool { return !later.denied() && later.same(r) })
+		allowedLater := slices.ContainsFunc(all, func(later request) bool { return !later.denied() && later.Received.After(r.Received) && later.same(r) })
 		if allowedLater && w.restarting(r) {
 			forgiven++
 			continue
@@ -98,11 +98,11 @@ func (r request) denied() bool {
 	return r.Annotations["authorization.k8s.io/decision"] != "allow" || r.ResponseStatus.Code == http.StatusForbidden || r.ResponseStatus.Code == http.StatusUnauthorized
 }
 
-// same says whether it is the same question to the same API server, whatever its parameters.
+// same says whether it is the same question, whatever its parameters.
 func (r request) same(other request) bool {
 	path, _, _ := strings.Cut(r.RequestURI, "?")
 	others, _, _ := strings.Cut(other.RequestURI, "?")
-	return r.server == other.server && r.Verb == other.Verb && path == others
+	return r.Verb == other.Verb && path == others
 }
 
 // right is what a request needs: in the words of a Role, or a path.
