@@ -11,6 +11,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/kube-iam-assume/kube-iam-assume/cli/visible"
 	"github.com/kube-iam-assume/kube-iam-assume/shared/rotation"
 )
 
@@ -173,7 +174,7 @@ func (c *Conversation) ask(ctx context.Context, dryRun bool) []Reply {
 			defer cancel()
 			outcome, err := p.Send(limited, Order{c.Statement, dryRun})
 			if err != nil {
-				replies[i].Problem, replies[i].err = err.Error(), err
+				replies[i].Problem, replies[i].err = visible.Line(err.Error()), err
 				return
 			}
 			replies[i].Outcome = &outcome
@@ -225,6 +226,9 @@ func (r Reply) printPlan(out io.Writer) {
 func (r Reply) printResult(out io.Writer) {
 	if r.Outcome == nil {
 		fmt.Fprintf(out, "FAILED  %s: %s\n", r.Publisher, r.Problem)
+		if errors.Is(r.err, ErrUnreachable) {
+			fmt.Fprintln(out, "  It may have done it all the same: nobody knows before it answers. The same command again is safe.")
+		}
 		return
 	}
 	fmt.Fprintf(out, "Done (%s): publication %d is written and logged by %s.\n", r.Outcome.Status, r.Outcome.Publication, r.Publisher)

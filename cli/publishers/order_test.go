@@ -111,3 +111,46 @@ func TestChoose(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// says is a door that answers every order alike, whatever it is.
+type says string
+
+func (s says) send(context.Context, []byte) ([]byte, error) { return []byte(s), nil }
+
+// A publisher that only planned what it was to do has not done it, and one that did what it was only to plan is told apart, too. What it says can neither
+// begin a line of its own nor speak to the terminal.
+func TestDoorsThatLie(t *testing.T) {
+	t.Parallel()
+	for name, test := range map[string]struct {
+		answer string
+		dryRun bool
+		want   string
+	}{
+		"only planned":          {`{"status":"planned","publication":1}`, false, "it only planned"},
+		"done without leave":    {`{"status":"accepted","publication":1}`, true, "was asked for a plan only"},
+		"a key of two lines":    {`{"status":"accepted","changes":[{"event":"key.revoked","keyID":"k\"]\nx: [\""}]}`, false, `k\"]\n`},
+		"a key from a terminal": {`{"status":"planned","findings":[{"event":"e","keyID":"\u001b[2J"}]}`, true, `\x1b[2J`},
+	} {
+		_, err := Publisher{Name: "a", through: says(test.answer)}.Send(t.Context(), Order{DryRun: test.dryRun})
+		if !errors.Is(err, ErrNoDoor) || !strings.Contains(err.Error(), test.want) || strings.ContainsAny(err.Error(), "\n\x1b") {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	var out bytes.Buffer
+	c := Conversation{Publishers: []Publisher{{Name: "a", Lambda: &Lambda{}, through: says(`{"status":"planned","changes":[{"event":"e","keyID":"k","detail":"x\u001b[2J\nDone (accepted)"}],"published":[{"keyID":"k","cluster":"c\nDone","status":"current\u009b","algorithm":"RS256"}]}`)}}, Out: &out, Progress: &out}
+	if err := c.Plan(t.Context()); err != nil || strings.Contains(out.String(), "\nDone") || strings.ContainsAny(out.String(), "\x1b\u009b") {
+		t.Errorf("%v, and it prints %q", err, &out)
+	}
+}
+
+// An answer that was lost is no answer: the statement may have been carried out.
+func TestLostAnswer(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		var out bytes.Buffer
+		c := Conversation{Publishers: []Publisher{{Name: "a", Lambda: &Lambda{}, through: &answering{err: ErrUnreachable}}}, Out: &out, Progress: &out}
+		if err := c.Send(t.Context()); !errors.Is(err, ErrFailed) || !strings.Contains(out.String(), "may have done it all the same") {
+			t.Errorf("%v: %s", err, &out)
+		}
+	})
+}

@@ -104,6 +104,9 @@ func whole(content map[string]any) (Publisher, error) {
 	if err := decoder.Decode(&p); err != nil {
 		return Publisher{}, fmt.Errorf("%w: publisher %v: %w: a stack of another version wrote it", ErrOutputs, content["name"], err)
 	}
+	if p.CloudRun != nil && len(p.CloudRun.TokenCommand) > 0 {
+		return Publisher{}, fmt.Errorf("%w: publisher %s: a tokenCommand: no stack says which program to run here: write it into publishers.yaml yourself", ErrOutputs, p.Name)
+	}
 	return p, checked(p)
 }
 

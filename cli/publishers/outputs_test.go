@@ -31,6 +31,7 @@ func TestFind(t *testing.T) {
 		"a door that's shut": {shut, Missing{}, "", ErrNone},
 		"an older stack":     {`{"prod": {"FunctionName": "prod-P"}}`, Missing{}, "", ErrNone},
 		"a newer stack":      {strings.Replace(fromCDK, `\"lambda\"`, `\"pigeon\":1,\"lambda\"`, 1), Missing{}, "", ErrOutputs},
+		"a program to run":   {`{"prod": {"Note": "{\"name\":\"p\",\"cloudRun\":{\"url\":\"https://a.run.app\",\"tokenCommand\":[\"sh\",\"-c\",\"curl evil\"]}}"}}`, Missing{}, "", ErrOutputs},
 		"no name":            {`{"operate_url": "https://operate-abc-ew.a.run.app"}`, Missing{}, "", ErrOutputs},
 		"a door by http":     {strings.Replace(fromGoogle, "https://operate", "http://operate", 1), Missing{}, "", ErrOutputs},
 		"no JSON":            {"Outputs:", Missing{}, "", ErrOutputs},

@@ -13,8 +13,10 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"slices"
+	"strings"
 	"time"
 
+	"github.com/kube-iam-assume/kube-iam-assume/cli/visible"
 	"github.com/kube-iam-assume/kube-iam-assume/shared/rotation"
 )
 
@@ -94,10 +96,24 @@ func (p Publisher) Send(ctx context.Context, order Order) (Outcome, error) {
 		return Outcome{}, fmt.Errorf("publisher %s: %w", p.Name, err)
 	}
 	outcome, err := ParseOutcome(answer)
+	if err == nil {
+		err = outcome.answers(order)
+	}
 	if err != nil {
 		return Outcome{}, fmt.Errorf("publisher %s: %w", p.Name, err)
 	}
 	return outcome, nil
+}
+
+// answers is ErrNoDoor if the outcome is of another kind than the order: what was only planned is not done, whoever says so.
+func (o Outcome) answers(order Order) error {
+	switch planned := o.Status == "planned"; {
+	case planned && !order.DryRun:
+		return fmt.Errorf("%w: it only planned what it was to do", ErrNoDoor)
+	case !planned && order.DryRun:
+		return fmt.Errorf("%w: it was asked for a plan only, and answers that it is done (%s): see what it publishes now", ErrNoDoor, o.Status)
+	}
+	return nil
 }
 
 func patiently(ctx context.Context, through door, payload []byte) ([]byte, error) {
@@ -130,5 +146,28 @@ func ParseOutcome(answer []byte) (Outcome, error) {
 	if !slices.Contains([]string{"accepted", "unchanged", "planned"}, o.Status) {
 		return Outcome{}, fmt.Errorf("%w: its answer has the status %.40q, not accepted, unchanged or planned", ErrNoDoor, o.Status)
 	}
-	return o, nil
+	return o, o.tame()
+}
+
+// tame puts what is only shown on one line each. A key's ID is looked for and printed to be copied, so it has to be one: the error is ErrNoDoor.
+func (o *Outcome) tame() error {
+	var ids []string
+	for _, changes := range [][]rotation.Change{o.Changes, o.Findings} {
+		for i := range changes {
+			c := &changes[i]
+			ids = append(ids, c.KeyID)
+			c.Event, c.Cluster, c.Detail = visible.Line(c.Event), visible.Line(c.Cluster), visible.Line(c.Detail)
+		}
+	}
+	for i := range o.Published {
+		k := &o.Published[i]
+		ids = append(ids, k.KeyID)
+		k.Cluster, k.Algorithm, k.Status = visible.Line(k.Cluster), visible.Line(k.Algorithm), rotation.Status(visible.Line(string(k.Status)))
+	}
+	for _, id := range ids {
+		if visible.Line(id) != id || strings.ContainsAny(id, `"\`) {
+			return fmt.Errorf("%w: its answer has %.100q, which is not a key's ID", ErrNoDoor, id)
+		}
+	}
+	return nil
 }

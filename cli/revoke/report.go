@@ -70,9 +70,15 @@ func countFailed(replies []publishers.Reply) int {
 	return failed
 }
 
-// inEffect is ErrStillPublished, with the URLs, or nil.
+// inEffect is ErrStillPublished, with the URLs, and with the publishers that say themselves that they still publish a key (of another cluster of the
+// issuer, as a rule), or nil.
 func (r *Report) inEffect() error {
 	var left []string
+	for _, reply := range r.Results {
+		if reply.Outcome != nil && slices.ContainsFunc(reply.Outcome.Published, func(k publishers.Key) bool { return slices.Contains(r.KeyIDs, k.KeyID) }) {
+			left = append(left, "publisher "+reply.Publisher)
+		}
+	}
 	for _, e := range r.Effect {
 		if !e.Gone {
 			left = append(left, e.URL)

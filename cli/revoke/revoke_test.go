@@ -3,6 +3,7 @@ package revoke
 import (
 	"bytes"
 	"encoding/pem"
+	"errors"
 	"io"
 	"net/http"
 	"net/http/httptest"
@@ -278,5 +279,18 @@ func TestRevokedIDs(t *testing.T) {
 	got := revokedIDs([]string{"a"}, []publishers.Reply{reply("a", "b"), {}}, []publishers.Reply{reply("c", "b")})
 	if !slices.Equal(got, []string{"a", "b", "c"}) {
 		t.Errorf("%q", got)
+	}
+}
+
+// A publisher that says itself that it still publishes the key has not withdrawn it, also if nobody looked at URLs: another cluster of the issuer has it, too.
+func TestStillPublishedForAnother(t *testing.T) {
+	t.Parallel()
+	r := Report{KeyIDs: []string{"k"}, Results: []publishers.Reply{{Publisher: "a", Outcome: &publishers.Outcome{Status: "accepted", Published: []publishers.Key{{Cluster: "other", KeyID: "k"}}}}}}
+	if err := r.inEffect(); !errors.Is(err, ErrStillPublished) || !strings.Contains(err.Error(), "publisher a") {
+		t.Error(err)
+	}
+	r.KeyIDs = []string{"l"}
+	if err := r.inEffect(); err != nil {
+		t.Error(err)
 	}
 }
