@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -131,21 +132,31 @@ func (s *sources) fetch(ctx context.Context, base string) URL {
 		u.Problem = err.Error()
 		return u
 	}
-	u.Keys, u.MaxAge = keys.IDs(), maxAge(a.Header.Get("Cache-Control"))
+	u.Keys, u.MaxAge = keys.IDs(), maxAge(a.Header.Values("Cache-Control"))
 	if modified, err := http.ParseTime(a.Header.Get("Last-Modified")); err == nil {
 		u.Modified = &modified
 	}
 	return u
 }
 
-// maxAge is the freshness that a Cache-Control gives; 0 if it gives none.
-func maxAge(header string) time.Duration {
-	for part := range strings.SplitSeq(header, ",") {
-		value, found := strings.CutPrefix(strings.ToLower(strings.TrimSpace(part)), "max-age=")
-		var seconds int64
-		if _, err := fmt.Sscan(strings.Trim(value, `"`), &seconds); found && err == nil {
-			return time.Duration(seconds) * time.Second
+// longestAge is what a larger max-age means (RFC 9111 §1.2.2).
+const longestAge = 1 << 31 * time.Second
+
+// maxAge is the longest freshness that Cache-Control's lines give; 0 if they give none.
+func maxAge(headers []string) time.Duration {
+	var longest time.Duration
+	for part := range strings.SplitSeq(strings.Join(headers, ","), ",") {
+		name, value, _ := strings.Cut(strings.ToLower(strings.TrimSpace(part)), "=")
+		if name = strings.TrimSpace(name); name != "max-age" && name != "s-maxage" {
+			continue
+		}
+		seconds, err := strconv.ParseUint(strings.Trim(value, ` "`), 10, 64)
+		switch {
+		case errors.Is(err, strconv.ErrRange) || seconds > uint64(longestAge/time.Second):
+			longest = longestAge
+		case err == nil:
+			longest = max(longest, time.Duration(seconds)*time.Second)
 		}
 	}
-	return 0
+	return longest
 }

@@ -83,6 +83,44 @@ func TestResume(t *testing.T) {
 	}
 }
 
+// Whatever key IDs a wait is called with, what it writes down can be read again; and an empty one is none.
+func TestKeyIDsOfARecord(t *testing.T) {
+	t.Parallel()
+	w := &waiting{goal: goal{until: Unused, keyIDs: []string{"b", "a", "b"}}, poll: time.Second}
+	if err := w.check(); err != nil {
+		t.Fatal(err)
+	}
+	tracker := &tracker{goal: w.goal}
+	tracker.observe(at(0))
+	resumed(t, tracker, w.goal)
+	w.goal.keyIDs = []string{"a", ""}
+	if err := w.check(); err == nil {
+		t.Error("a key without an ID is waited for")
+	}
+}
+
+// A freshness that can't be reckoned with is the longest there is, and of several the longest holds: nothing may be said sooner than a cache forgets.
+func TestMaxAge(t *testing.T) {
+	t.Parallel()
+	for _, test := range []struct {
+		lines []string
+		want  time.Duration
+	}{
+		{nil, 0},
+		{[]string{"public, max-age=300"}, 5 * time.Minute},
+		{[]string{"public", "Max-Age=\"300\""}, 5 * time.Minute},
+		{[]string{"max-age=60, s-maxage=300"}, 5 * time.Minute},
+		{[]string{"max-age=300, max-age=60"}, 5 * time.Minute},
+		{[]string{"max-age=99999999999"}, longestAge},
+		{[]string{"max-age=99999999999999999999999"}, longestAge},
+		{[]string{"max-age=-1, x-max-age=7, max-age"}, 0},
+	} {
+		if got := maxAge(test.lines); got != test.want {
+			t.Errorf("%q: %s, want %s", test.lines, got, test.want)
+		}
+	}
+}
+
 func ran(second int) func(*Round) {
 	return func(r *Round) { r.ran = time.Duration(second+1) * time.Second }
 }

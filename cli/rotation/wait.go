@@ -155,7 +155,9 @@ func (w *waiting) check() error {
 		}
 		w.goal.keyIDs = append(w.goal.keyIDs, keys.IDs()...)
 	}
-	if slices.Sort(w.goal.keyIDs); len(w.goal.keyIDs) == 0 {
+	slices.Sort(w.goal.keyIDs)
+	w.goal.keyIDs = slices.Compact(w.goal.keyIDs) // a record has each once
+	if len(w.goal.keyIDs) == 0 || w.goal.keyIDs[0] == "" {
 		return errors.New("which key? give --key-id or --key-file")
 	}
 	w.goal.gap = 2*w.poll + 5*time.Second // from the end of one look to the next
