@@ -6,9 +6,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/netip"
 	"net/url"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -69,9 +71,20 @@ func fits(u *url.URL) bool {
 	case "gs":
 		return u.Path == "" && u.RawQuery == ""
 	case "https":
-		return u.RawQuery == "" && len(u.Path) > 1 && !strings.HasSuffix(u.Path, "/")
+		return u.RawQuery == "" && len(u.Path) > 1 && !strings.HasSuffix(u.Path, "/") && ofAzure(u)
 	}
 	return false
+}
+
+// ofAzure reports whether a host is of Azure's storage, public or sovereign, or its emulator on this machine: an access token for every storage account that
+// the person may read goes there.
+func ofAzure(u *url.URL) bool {
+	if address, err := netip.ParseAddr(u.Hostname()); err == nil {
+		return address.IsLoopback()
+	}
+	return slices.ContainsFunc([]string{".blob.core.windows.net", ".blob.core.usgovcloudapi.net", ".blob.core.chinacloudapi.cn", ".blob.storage.azure.net"}, func(zone string) bool {
+		return strings.HasSuffix(u.Host, zone)
+	})
 }
 
 // Open makes a reader of a place, with the credentials that the cloud's own tools would use. A cloud is asked at the first Get; a directory must be there. The

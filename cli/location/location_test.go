@@ -119,7 +119,9 @@ func TestCheck(t *testing.T) {
 		"https://account.blob.core.windows.net/private": true,
 		"": false, "s3://": false, "s3://private/": false, "s3://private/log": false, "s3://private?region=": false, "s3://private?x=y": false, "s3://u:p@private": false,
 		"gs://private/x": false, "gs://private?region=x": false, "http://account.blob.core.windows.net/private": false,
-		"https://account.blob.core.windows.net": false, "https://account.blob.core.windows.net/private?sv=2024&sig=secret": false, "file:///x": false, "s3://%zz": false,
+		"https://account.blob.core.windows.net": false, "https://account.blob.core.windows.net/private?sv=2024&sig=secret": false, "file:///x": false,
+		"https://account.z1.blob.storage.azure.net/private": true, "https://account.blob.core.windows.net.evil.example/private": false, "https://evil.example/private": false,
+		"https://evilblob.core.windows.net/private": false, "https://account.blob.core.windows.net:8443/private": false, "s3://%zz": false,
 	} {
 		err := location.Check(text)
 		if good != (err == nil) || err != nil && (!errors.Is(err, location.ErrPlace) || strings.Contains(err.Error(), "secret")) {
@@ -132,7 +134,7 @@ func TestOpenRefuses(t *testing.T) {
 	t.Setenv("AWS_REGION", "")
 	t.Setenv("AWS_CONFIG_FILE", "/nowhere")
 	for text, want := range map[string]string{
-		t.TempDir(): "holds no publisher's data", "s3://private": "its region is not known", "s3://No_Bucket?region=x": "want 3 to 63", "https://a.example.com/-": "want 3 to 63", "ftp://x": "want a directory",
+		t.TempDir(): "holds no publisher's data", "s3://private": "its region is not known", "s3://No_Bucket?region=x": "want 3 to 63", "https://a.blob.core.windows.net/-": "want 3 to 63", "ftp://x": "want a directory",
 	} {
 		if _, err := location.Open(t.Context(), text); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: %v, want %q", text, err, want)
