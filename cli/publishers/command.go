@@ -41,7 +41,7 @@ A standalone publisher has no outputs: add it by hand, as directory: {settings: 
 func write(out io.Writer, stdin io.Reader, files []string, missing Missing) error {
 	var all []Publisher
 	for _, name := range files {
-		outputs, err := command.Read(name, stdin, MaxOutputs)
+		outputs, err := command.Read(name, stdin, maxOutputs)
 		if err != nil {
 			return err
 		}
@@ -51,7 +51,7 @@ func write(out io.Writer, stdin io.Reader, files []string, missing Missing) erro
 		}
 		all = append(all, found...)
 	}
-	merged, err := Merge(all)
+	merged, err := merge(all)
 	if err != nil {
 		return err
 	}

@@ -194,7 +194,7 @@ func FuzzParseOutcome(f *testing.F) {
 	f.Add([]byte(`{"status":"accepted","publication":3,"changes":[{"event":"key.revoked","keyID":"a"}],"published":[{"cluster":"c","keyID":"k","algorithm":"RS256","status":"current"}]}`))
 	f.Add([]byte(`{"status":"done"}`))
 	f.Fuzz(func(t *testing.T, answer []byte) {
-		o, err := ParseOutcome(answer)
+		o, err := parseOutcome(answer)
 		if err != nil {
 			if !errors.Is(err, ErrNoDoor) {
 				t.Errorf("got %v", err)

@@ -11,8 +11,8 @@ import (
 	"strings"
 )
 
-// MaxOutputs is the largest file of stacks' outputs that is read, in bytes.
-const MaxOutputs = 4 << 20
+// maxOutputs is the largest file of stacks' outputs that is read, in bytes.
+const maxOutputs = 4 << 20
 
 var (
 	// ErrNone means that outputs name no operator's door.
@@ -30,8 +30,8 @@ type Missing struct {
 // Find returns the publishers in the file of `cdk deploy --outputs-file`, or in what `terraform output -json` prints. AWS's stack says its own whole;
 // Terraform's modules say the door (operate_url), and the publisher's name in the exporters' values. The errors are ErrNone and ErrOutputs.
 func Find(outputs []byte, missing Missing) ([]Publisher, error) {
-	if len(outputs) > MaxOutputs {
-		return nil, fmt.Errorf("%w: more than %d bytes", ErrOutputs, MaxOutputs)
+	if len(outputs) > maxOutputs {
+		return nil, fmt.Errorf("%w: more than %d bytes", ErrOutputs, maxOutputs)
 	}
 	var content any
 	if err := json.Unmarshal(outputs, &content); err != nil {
@@ -171,8 +171,8 @@ func publisherIn(content any) string {
 	return ""
 }
 
-// Merge puts the publishers of several files together. A door that is named twice is one. The error is ErrOutputs.
-func Merge(all []Publisher) ([]Publisher, error) {
+// merge puts the publishers of several files together. A door that is named twice is one. The error is ErrOutputs.
+func merge(all []Publisher) ([]Publisher, error) {
 	var merged []Publisher
 	for _, p := range all {
 		i := slices.IndexFunc(merged, func(known Publisher) bool { return known.Name == p.Name || known.Where() == p.Where() })

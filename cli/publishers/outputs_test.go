@@ -46,11 +46,11 @@ func TestFind(t *testing.T) {
 func TestMerge(t *testing.T) {
 	t.Parallel()
 	aws, google := Publisher{Name: "a", Lambda: &Lambda{Function: "f"}}, Publisher{Name: "g", CloudRun: &CloudRun{URL: "u"}}
-	if merged, err := Merge([]Publisher{aws, google, aws}); err != nil || len(merged) != 2 {
+	if merged, err := merge([]Publisher{aws, google, aws}); err != nil || len(merged) != 2 {
 		t.Errorf("%v, %v", merged, err)
 	}
 	for _, other := range []Publisher{{Name: "a", Lambda: &Lambda{Function: "h"}}, {Name: "b", Lambda: &Lambda{Function: "f"}}} {
-		if _, err := Merge([]Publisher{aws, other}); !errors.Is(err, ErrOutputs) {
+		if _, err := merge([]Publisher{aws, other}); !errors.Is(err, ErrOutputs) {
 			t.Errorf("%+v: %v", other, err)
 		}
 	}

@@ -95,7 +95,7 @@ func (p Publisher) Send(ctx context.Context, order Order) (Outcome, error) {
 	if err != nil {
 		return Outcome{}, fmt.Errorf("publisher %s: %w", p.Name, err)
 	}
-	outcome, err := ParseOutcome(answer)
+	outcome, err := parseOutcome(answer)
 	if err == nil {
 		err = outcome.answers(order)
 	}
@@ -134,8 +134,8 @@ func patiently(ctx context.Context, through door, payload []byte) ([]byte, error
 	}
 }
 
-// ParseOutcome reads a publisher's answer. Members that are not known here are a newer publisher's. The error is ErrNoDoor.
-func ParseOutcome(answer []byte) (Outcome, error) {
+// parseOutcome reads a publisher's answer. Members that are not known here are a newer publisher's. The error is ErrNoDoor.
+func parseOutcome(answer []byte) (Outcome, error) {
 	var o Outcome
 	if len(answer) > maxOutcome {
 		return Outcome{}, fmt.Errorf("%w: it answers with more than %d bytes", ErrNoDoor, maxOutcome)

@@ -3,7 +3,6 @@ package revoke
 import (
 	"bytes"
 	"errors"
-	"io"
 	"strings"
 	"testing"
 	"time"
@@ -31,7 +30,7 @@ func TestStillSigns(t *testing.T) {
 
 	considered := func() (string, error) {
 		var out bytes.Buffer
-		r := &revocation{Conversation: publishers.Conversation{Statement: statement, Out: &out}, options: &options{}, progress: io.Discard}
+		r := &revocation{Conversation: publishers.Conversation{Statement: statement, Out: &out}, options: &options{}}
 		r.holders = flags.look(t.Context(), statement)
 		err := r.consider(statement.KeyIDs)
 		return out.String(), err

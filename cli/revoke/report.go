@@ -60,16 +60,6 @@ func revokedIDs(named []string, replies ...[]publishers.Reply) []string {
 	return ids
 }
 
-func countFailed(replies []publishers.Reply) int {
-	failed := 0
-	for _, r := range replies {
-		if r.Outcome == nil {
-			failed++
-		}
-	}
-	return failed
-}
-
 // inEffect is ErrStillPublished, with the URLs, and with the publishers that say themselves that they still publish a key (of another cluster of the
 // issuer, as a rule), or nil.
 func (r *Report) inEffect() error {

@@ -9,7 +9,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"net/url"
 	"slices"
 	"strings"
@@ -138,7 +137,7 @@ func (o *options) run(c *cobra.Command) error {
 		return err
 	}
 	r := &revocation{
-		options: o, stranger: watcher, places: o.places(all), known: all, progress: c.ErrOrStderr(),
+		options: o, stranger: watcher, places: o.places(all), known: all,
 		Conversation: publishers.Conversation{Publishers: chosen, Statement: o.statement, Reachable: o.reachable, Out: out, Progress: c.ErrOrStderr(), In: c.InOrStdin()},
 	}
 	if !o.output.ForPeople() {
@@ -162,7 +161,6 @@ type revocation struct {
 	stranger stranger.Client
 	places   []string // base URLs that are to lose the key
 	known    []publishers.Publisher
-	progress io.Writer
 	holders  *Holders
 }
 
@@ -191,7 +189,7 @@ func (r *revocation) carryOut(ctx context.Context) (*Report, error) {
 	began, effect, failed := r.send(ctx, report.KeyIDs)
 	report = r.report()
 	report.Sent, report.Effect = &began, effect
-	if len(r.Results) == countFailed(r.Results) {
+	if r.nothingDone() {
 		return report.plansOnly(), failed
 	}
 	return report, errors.Join(failed, report.inEffect())
@@ -205,16 +203,21 @@ func (r *revocation) send(ctx context.Context, keyIDs []string) (began time.Time
 	}
 	watching, stop := context.WithCancel(ctx)
 	defer stop()
-	w := &watch{stranger: r.stranger, keyIDs: keyIDs, began: began, limit: r.options.wait, progress: r.progress}
+	w := &watch{stranger: r.stranger, keyIDs: keyIDs, began: began, limit: r.options.wait, progress: r.Progress}
 	seen := w.start(watching, r.places)
 	failed = r.Send(ctx)
-	if len(r.Results) == countFailed(r.Results) { // nothing was done: there is nothing to see
+	if r.nothingDone() { // there is nothing to see
 		stop()
 		<-seen
 		return began, nil, failed
 	}
 	w.settle(r.hopeless())
 	return began, <-seen, failed
+}
+
+// nothingDone reports whether no publisher has done it.
+func (r *revocation) nothingDone() bool {
+	return !slices.ContainsFunc(r.Results, func(result publishers.Reply) bool { return result.Outcome != nil })
 }
 
 // hopeless are the places of publishers of which none has done it. Whose a mirror's URL is that only a flag names, nobody knows.
