@@ -2,7 +2,6 @@ package aws_test
 
 import (
 	"encoding/json"
-	"os"
 	"strings"
 	"testing"
 
@@ -25,7 +24,7 @@ func TestPrint(t *testing.T) {
 	for form, read := range map[string]func(*testing.T, string) registered{"cli": readCommands, "terraform": readTerraform} {
 		out, err := s.run("", "--service-account", "production/payments", "--account", cloud.AccountID, "--print", form)
 		s.must(err)
-		golden(t, form, strings.ReplaceAll(out, cloud.AccountID, "111122223333"))
+		printed.Golden(t, form, strings.ReplaceAll(out, cloud.AccountID, "111122223333"))
 		got := read(t, out)
 		if !sameJSON(got.policy, want.policy) {
 			t.Errorf("--print %s has another policy: %s", form, got.policy)
@@ -53,19 +52,6 @@ func tagged(tags []types.Tag) string {
 		all = append(all, "Key="+*t.Key+",Value="+*t.Value)
 	}
 	return strings.Join(all, " ")
-}
-
-func golden(t *testing.T, name, got string) {
-	t.Helper()
-	if os.Getenv("UPDATE") != "" {
-		if err := os.WriteFile("testdata/"+name, []byte(got), 0o600); err != nil {
-			t.Fatal(err)
-		}
-	}
-	want, err := os.ReadFile("testdata/" + name)
-	if err != nil || got != string(want) {
-		t.Errorf("%s: %v\n%s", name, err, got)
-	}
 }
 
 func readCommands(t *testing.T, script string) registered {

@@ -3,7 +3,6 @@ package azure_test
 import (
 	"encoding/json"
 	"maps"
-	"os"
 	"strings"
 	"testing"
 
@@ -30,7 +29,10 @@ func TestPrint(t *testing.T) {
 			untouched := start(t)
 			for _, form := range []string{"cli", "terraform"} {
 				out, err := run(t, untouched.Server, arguments+" --print "+form)
-				golden(t, name+"."+form, out, err)
+				if err != nil {
+					t.Fatal(err)
+				}
+				printed.Golden(t, name+"."+form, out)
 				read := readCommands
 				if form == "terraform" {
 					read = readTerraform
@@ -47,19 +49,6 @@ func TestPrint(t *testing.T) {
 				t.Errorf("--print wrote %v", untouched.writes)
 			}
 		})
-	}
-}
-
-func golden(t *testing.T, name, got string, err error) {
-	t.Helper()
-	if os.Getenv("UPDATE") != "" {
-		if err := os.WriteFile("testdata/"+name, []byte(got), 0o600); err != nil {
-			t.Fatal(err)
-		}
-	}
-	want, missing := os.ReadFile("testdata/" + name)
-	if err != nil || missing != nil || got != string(want) {
-		t.Errorf("%s: %v %v\n%s", name, err, missing, got)
 	}
 }
 

@@ -5,13 +5,10 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"errors"
-	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
 
-	"github.com/google/go-cmp/cmp"
 	"go.yaml.in/yaml/v3"
 	authentication "k8s.io/api/authentication/v1"
 	core "k8s.io/api/core/v1"
@@ -20,6 +17,7 @@ import (
 
 	"github.com/kube-iam-assume/kube-iam-assume/cli/distribution"
 	"github.com/kube-iam-assume/kube-iam-assume/cli/setup/cluster"
+	"github.com/kube-iam-assume/kube-iam-assume/cli/setup/printed"
 	"github.com/kube-iam-assume/kube-iam-assume/test/kube"
 )
 
@@ -36,7 +34,7 @@ func TestEveryDistribution(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		golden(t, string(name)+".txt", out)
+		printed.Golden(t, string(name)+".txt", out)
 		s := cluster.Write(name, "test", issuer, before)
 		if s.Where == "" || len(s.Notes) < 2 || strings.Contains(out, "BEFORE") || strings.Contains(out, "ISSUER") {
 			t.Errorf("%s: %+v", name, s)
@@ -98,23 +96,6 @@ func TestFlagsInARealAPIServer(t *testing.T) {
 	}
 	if _, err := run(t, "--kubeconfig", c.Kubeconfig(t, 0), "--issuer-url", issuer); !errors.Is(err, cluster.ErrSame) {
 		t.Errorf("the issuer that is there: %v", err)
-	}
-}
-
-func golden(t *testing.T, name, got string) {
-	t.Helper()
-	file := filepath.Join("testdata", name)
-	if os.Getenv("UPDATE") != "" {
-		if err := os.WriteFile(file, []byte(got), 0o600); err != nil {
-			t.Fatal(err)
-		}
-	}
-	want, err := os.ReadFile(file)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if diff := cmp.Diff(string(want), got); diff != "" {
-		t.Errorf("%s (-want +got):\n%s", file, diff)
 	}
 }
 

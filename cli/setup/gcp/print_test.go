@@ -2,7 +2,6 @@ package gcp_test
 
 import (
 	"encoding/json"
-	"os"
 	"strings"
 	"testing"
 
@@ -41,7 +40,10 @@ func TestPrint(t *testing.T) {
 			untouched := start(t)
 			for form, read := range map[string]func(*testing.T, string) outcome{"cli": readCommands, "terraform": readTerraform} {
 				out, err := untouched.run(arguments + " --print " + form)
-				golden(t, name+"."+form, out, err)
+				if err != nil {
+					t.Fatal(err)
+				}
+				printed.Golden(t, name+"."+form, out)
 				if diff := cmp.Diff(want, read(t, out)); diff != "" {
 					t.Errorf("--print %s is not what setup does: %s", form, diff)
 				}
@@ -66,19 +68,6 @@ func made(g *google) outcome {
 		is.Members[b.Role] = append(is.Members[b.Role], b.Members...)
 	}
 	return is
-}
-
-func golden(t *testing.T, name, got string, err error) {
-	t.Helper()
-	if os.Getenv("UPDATE") != "" {
-		if err := os.WriteFile("testdata/"+name, []byte(got), 0o600); err != nil {
-			t.Fatal(err)
-		}
-	}
-	want, missing := os.ReadFile("testdata/" + name)
-	if err != nil || missing != nil || got != string(want) {
-		t.Errorf("%s: %v %v\n%s", name, err, missing, got)
-	}
 }
 
 func readCommands(t *testing.T, script string) outcome {

@@ -1,5 +1,5 @@
 // Package printed reads what `setup --print` wrote as its readers do: commands by a shell, with a stand-in for the provider's program, and Terraform by HCL's own
-// parser. So tests can compare it with what setup does.
+// parser. So tests can compare it with what setup does, and with the text that a reviewer has seen.
 package printed
 
 import (
@@ -9,6 +9,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
 	"github.com/hashicorp/hcl/v2"
 	"github.com/hashicorp/hcl/v2/hclsyntax"
 	"github.com/hashicorp/hcl/v2/hclwrite"
@@ -86,6 +87,24 @@ func Shell(t *testing.T, script, program string) []Command {
 		i += 2
 	}
 	return all
+}
+
+// Golden compares a text with a file of testdata, which it writes if the environment has UPDATE.
+func Golden(t *testing.T, name, text string) {
+	t.Helper()
+	file := filepath.Join("testdata", name)
+	if os.Getenv("UPDATE") != "" {
+		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(string(want), text); diff != "" {
+		t.Errorf("%s (-want +got):\n%s", file, diff)
+	}
 }
 
 // Block is a resource or a data source of Terraform.

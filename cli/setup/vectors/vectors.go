@@ -80,27 +80,42 @@ func Load(t *testing.T, folder string) map[string]Vector {
 	return all
 }
 
-// Replay answers with a vector's answers, and only to its requests in their order.
-type Replay struct {
-	*testing.T
-	*httptest.Server
+// Run runs a command against exactly a vector's answers, with httptest.NewServer or httptest.NewTLSServer, and compares what it asks and says.
+func (v Vector) Run(t *testing.T, start func(http.Handler) *httptest.Server, command func(*httptest.Server, string) (string, error)) {
+	t.Helper()
+	r := &replay{left: v.Exchanges}
+	r.server = start(r)
+	defer r.server.Close()
+	out, err := command(r.server, v.Arguments)
+	if (err != nil) != (v.Error != "") || err != nil && !strings.Contains(err.Error(), v.Error) {
+		t.Errorf("%v, want %q", err, v.Error)
+	}
+	for _, text := range v.Says {
+		if !strings.Contains(out, text) {
+			t.Errorf("it says nothing of %q:\n%s", text, out)
+		}
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, problem := range r.wrong {
+		t.Error(problem)
+	}
+	for _, e := range r.left {
+		t.Errorf("it did not come to %s %s", e.Method, e.Path)
+	}
+}
+
+// replay answers with a vector's answers, and only to its requests in their order.
+type replay struct {
+	server *httptest.Server
 
 	mu    sync.Mutex
 	left  []Exchange
 	wrong []string
 }
 
-// Serve begins to replay, with httptest.NewServer or httptest.NewTLSServer.
-func (v Vector) Serve(t *testing.T, start func(http.Handler) *httptest.Server) *Replay {
-	t.Helper()
-	r := &Replay{T: t, left: v.Exchanges}
-	r.Server = start(r)
-	t.Cleanup(r.Close)
-	return r
-}
-
 // ServeHTTP answers, or with 400 and a message of what was expected.
-func (r *Replay) ServeHTTP(w http.ResponseWriter, request *http.Request) {
+func (r *replay) ServeHTTP(w http.ResponseWriter, request *http.Request) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	problem := fmt.Sprintf("%s %s: nothing more was expected", request.Method, request.URL)
@@ -114,20 +129,7 @@ func (r *Replay) ServeHTTP(w http.ResponseWriter, request *http.Request) {
 	}
 	answer := r.left[0].Answer
 	r.left = r.left[1:]
-	answer.write(w, r.URL)
-}
-
-// Done reports what was asked otherwise than in the vector, or not at all.
-func (r *Replay) Done() {
-	r.Helper()
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	for _, problem := range r.wrong {
-		r.Error(problem)
-	}
-	for _, e := range r.left {
-		r.Errorf("it did not come to %s %s", e.Method, e.Path)
-	}
+	answer.write(w, r.server.URL)
 }
 
 func (a Answer) write(w http.ResponseWriter, host string) {
