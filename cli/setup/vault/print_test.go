@@ -81,8 +81,8 @@ func TestPrint(t *testing.T) {
 // inSeconds makes one of the two forms in which Vault takes a time.
 func inSeconds(all map[string]object) map[string]object {
 	for _, body := range all {
-		if ttl, is := body["token_ttl"].(string); is {
-			body["token_ttl"] = map[string]any{"1h": 3600.0, "90": 90.0}[ttl]
+		if seconds, known := map[any]any{"1h": 3600.0, "90": 90.0}[body["token_ttl"]]; known {
+			body["token_ttl"] = seconds
 		}
 	}
 	return all
