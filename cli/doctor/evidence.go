@@ -177,8 +177,8 @@ func (e *evidence) ask(ctx context.Context, namespace, name, what string, spec a
 	return right{what: what, allowed: answer.Status.Allowed}
 }
 
-// complaints are what is said of API servers, once of each.
-func (e *evidence) complaints(of func(apiserver.Reading) string) []string {
+// perServer is what is said of API servers, once of each.
+func (e *evidence) perServer(of func(apiserver.Reading) string) []string {
 	var all []string
 	for _, r := range e.readings {
 		if said := of(r); said != "" {
@@ -188,8 +188,6 @@ func (e *evidence) complaints(of func(apiserver.Reading) string) []string {
 	slices.Sort(all)
 	return slices.Compact(all)
 }
-
-func (e *evidence) perServer(of func(apiserver.Reading) string) []string { return e.complaints(of) }
 
 func (e *evidence) tokenComplaints(of func(apiserver.Reading, apiserver.Token) string) []string {
 	var all []string

@@ -64,7 +64,7 @@ const ociKeys = 10
 
 // keyTrouble complains of what is among the sentinels; without any, of every error.
 func (e *evidence) keyTrouble(good string, sentinels ...error) finding {
-	return unless(e.complaints(func(r apiserver.Reading) string { return trouble(r.KeysErr, sentinels...) }), "%s", good)
+	return unless(e.perServer(func(r apiserver.Reading) string { return trouble(r.KeysErr, sentinels...) }), "%s", good)
 }
 
 func trouble(err error, sentinels ...error) string {
@@ -97,7 +97,7 @@ func twice(body []byte) string {
 
 func sameKeys(e *evidence) finding {
 	union := e.union()
-	return softly(unless(e.complaints(func(r apiserver.Reading) string {
+	return softly(unless(e.perServer(func(r apiserver.Reading) string {
 		lacking := without(union, r.Keys)
 		if len(lacking) == 0 {
 			return ""
@@ -171,7 +171,7 @@ func keysWeak(e *evidence) finding {
 }
 
 func keysTwice(e *evidence) finding {
-	return softly(unless(e.complaints(func(r apiserver.Reading) string { return twice(r.Body) }), "yes"))
+	return softly(unless(e.perServer(func(r apiserver.Reading) string { return twice(r.Body) }), "yes"))
 }
 
 func keysCount(e *evidence) finding {

@@ -211,6 +211,8 @@ func (e *evidence) publisherNamed(p *publisher) finding {
 	return broken("no destination is named %q", p.Settings.Name)
 }
 
+const logInToRead = "Log in with the cloud's own tool as somebody who may read the private bucket."
+
 func (e *evidence) publisherState(p *publisher) finding {
 	switch {
 	case p.Data == "":
@@ -218,7 +220,7 @@ func (e *evidence) publisherState(p *publisher) finding {
 	case errors.Is(p.stateErr, bucket.ErrNotFound):
 		return broken("there is no state of %s: the publisher has not started yet, or the state is lost", e.issuer)
 	case p.stateErr != nil && location.InCloud(p.Data) && !errors.Is(p.stateErr, errState):
-		return unknown("%s: %v", p.Data, p.stateErr).doing("Log in with the cloud's own tool as somebody who may read the private bucket.")
+		return unknown("%s: %v", p.Data, p.stateErr).doing(logInToRead)
 	case p.stateErr != nil:
 		return broken("%v", p.stateErr)
 	}
@@ -228,7 +230,7 @@ func (e *evidence) publisherState(p *publisher) finding {
 func (e *evidence) publisherLog(p *publisher) finding {
 	switch {
 	case p.logErr != nil && location.InCloud(p.Data) && !errors.Is(p.logErr, history.ErrNoLog):
-		return unknown("%s: %v", p.Data, p.logErr).doing("Log in with the cloud's own tool as somebody who may read the private bucket.")
+		return unknown("%s: %v", p.Data, p.logErr).doing(logInToRead)
 	case p.logErr != nil:
 		return broken("%v", p.logErr)
 	}

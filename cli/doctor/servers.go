@@ -59,7 +59,7 @@ func reachable(e *evidence) finding {
 }
 
 func eachAnswers(e *evidence) finding {
-	return unless(e.complaints(func(r apiserver.Reading) string {
+	return unless(e.perServer(func(r apiserver.Reading) string {
 		if r.Reached {
 			return ""
 		}
@@ -70,7 +70,7 @@ func eachAnswers(e *evidence) finding {
 func haveDiscovery(e *evidence) finding {
 	var status *apiserver.StatusError
 	remedy := ""
-	f := unless(e.complaints(func(r apiserver.Reading) string {
+	f := unless(e.perServer(func(r apiserver.Reading) string {
 		if r.Err == nil {
 			return ""
 		}
@@ -104,7 +104,7 @@ func clocksAgree(e *evidence) finding {
 			worst = r.Skew
 		}
 	}
-	complaints := e.complaints(func(r apiserver.Reading) string {
+	complaints := e.perServer(func(r apiserver.Reading) string {
 		if r.Skew.Abs() <= maxSkew {
 			return ""
 		}

@@ -213,7 +213,7 @@ func tokensSigningKey(e *evidence) finding {
 }
 
 func tokensMutual(e *evidence) finding {
-	return unless(e.complaints(func(r apiserver.Reading) string {
+	return unless(e.perServer(func(r apiserver.Reading) string {
 		for _, id := range e.signers() {
 			if _, listed := r.Keys.ByID(id); !listed && e.direct {
 				return "it does not list " + id + ", with which another signs"
