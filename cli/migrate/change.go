@@ -11,6 +11,7 @@ import (
 	"sigs.k8s.io/yaml"
 
 	"github.com/kube-iam-assume/kube-iam-assume/cli/migrate/agent"
+	"github.com/kube-iam-assume/kube-iam-assume/cli/visible"
 	"github.com/kube-iam-assume/kube-iam-assume/cli/workload"
 )
 
@@ -32,7 +33,10 @@ func (p *planner) change(t *task) {
 		return
 	}
 	w := Workload{ID: t.ID(), Namespace: t.Namespace, Kind: t.Kind, Name: t.Name.Name, Role: t.role, ServiceAccount: t.account}
-	w.Notes, w.Verify = append(notes, p.notes(t)...), p.verification(t)
+	for _, note := range append(notes, p.notes(t)...) {
+		w.Notes = append(w.Notes, visible.Line(note))
+	}
+	w.Verify = p.verification(t)
 	finished := p.finished(t, after.DeepCopy())
 	if ask, err := p.Settings.Asks(p.cluster, t.Namespace, *finished); err != nil || ask != nil && !ask.ByDefault {
 		p.decide(t.ID(), "the Secrets "+join(t.ask.Secrets)+" are in a volume with other things, and stay in it", "Take them out of the volume by hand, when the workload has its role by the token.")

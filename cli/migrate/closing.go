@@ -5,12 +5,14 @@ import (
 	"fmt"
 	"maps"
 	"path"
+	"regexp"
 	"slices"
 	"strings"
 
 	"github.com/kube-iam-assume/kube-iam-assume/cli/migrate/agent"
 	"github.com/kube-iam-assume/kube-iam-assume/cli/migrate/inventory"
 	"github.com/kube-iam-assume/kube-iam-assume/cli/trust"
+	"github.com/kube-iam-assume/kube-iam-assume/cli/visible"
 )
 
 // Closing is the last step: the old agent goes, and nothing in a pod reaches the node's metadata any more.
@@ -103,7 +105,7 @@ func (p *planner) removeRules() Action {
 	var commands []string
 	for _, namespace := range slices.Sorted(maps.Keys(p.cluster.Namespaces)) {
 		if _, found := p.cluster.Namespaces[namespace][p.Settings.NamespaceKey]; found && p.Settings.NamespaceKey != "" {
-			commands = append(commands, fmt.Sprintf("kubectl annotate namespace %s %s-", namespace, p.Settings.NamespaceKey))
+			commands = append(commands, fmt.Sprintf("kubectl annotate namespace %s %s", namespace, word(p.Settings.NamespaceKey+"-")))
 		}
 	}
 	if len(commands) == 0 {
@@ -136,7 +138,7 @@ func (p *planner) removeRights() Action {
 	}
 	switch {
 	case len(trusted) > 0:
-		a.What += " Workloads' roles trust these beside service accounts; say which are nodes' with --node-role, and the policies without them are printed: " + join(slices.Sorted(maps.Keys(trusted))) + "."
+		a.What += " Workloads' roles trust these beside service accounts; say which are nodes' with --node-role, and the policies without them are printed: " + visible.Line(join(slices.Sorted(maps.Keys(trusted)))) + "."
 	case p.Roles == nil:
 		a.What += " With --roles or --aws, and --node-role, the policies without it are printed."
 	}
@@ -144,7 +146,17 @@ func (p *planner) removeRights() Action {
 }
 
 func updateTrust(arn string, document json.RawMessage) string {
-	return fmt.Sprintf("aws iam update-assume-role-policy --role-name %s --policy-document %s", lastPart(arn), quote(string(document)))
+	return fmt.Sprintf("aws iam update-assume-role-policy --role-name %s --policy-document %s", word(lastPart(arn)), quote(string(document)))
+}
+
+var plainWord = regexp.MustCompile(`^[A-Za-z0-9_@%+=:,./-]+$`)
+
+// word is one word for a POSIX shell, quoted only if it has to be.
+func word(text string) string {
+	if plainWord.MatchString(text) {
+		return text
+	}
+	return quote(text)
 }
 
 // quote is for a POSIX shell.

@@ -57,6 +57,7 @@ type flags struct {
 	rolesFile           string
 	aws                 bool
 	write               string
+	agentNamespace      string
 	output              command.Output
 	given               agent.Settings // by flags
 	restrict, loose     bool
@@ -94,6 +95,7 @@ func (f *flags) add(c *cobra.Command, name string) {
 	s.StringVar(&f.kubeconfig, "kubeconfig", "", "kubeconfig `file`; default: KUBECONFIG or ~/.kube/config")
 	s.StringVar(&f.context, "context", "", "`name` of the kubeconfig's context")
 	f.clusters.AddClusters(c)
+	s.StringVar(&f.agentNamespace, "agent-namespace", "", "`name` of the namespace in which the agent runs; default: wherever something runs by its name")
 	s.StringVar(&f.account, "account", "", "`ID` of the AWS account of roles that are named without their ARN")
 	s.StringVar(&f.partition, "partition", "aws", "`name` of the partition: aws, aws-cn or aws-us-gov")
 	s.StringVar(&f.given.BaseARN, "base-role-arn", "", "`ARN` that the agent puts before a role's name, arn:aws:iam::ACCOUNT:role/PATH; default: its own setting, else by --account")
@@ -126,7 +128,7 @@ func (f *flags) run(c *cobra.Command, name string) error {
 	if err != nil {
 		return err
 	}
-	f.Settings, f.Agents = agent.Detect(found, name)
+	f.Settings, f.Agents = agent.Detect(found, name, f.agentNamespace)
 	f.settle(c)
 	f.RulesKnown = c.Flags().Changed("namespace-restrictions") || len(f.Agents) > 0
 	if f.Cluster, err = f.cluster(issuer); err != nil {

@@ -16,6 +16,7 @@ import (
 	"github.com/kube-iam-assume/kube-iam-assume/cli/migrate/agent"
 	"github.com/kube-iam-assume/kube-iam-assume/cli/migrate/inventory"
 	"github.com/kube-iam-assume/kube-iam-assume/cli/trust"
+	"github.com/kube-iam-assume/kube-iam-assume/cli/visible"
 )
 
 // ErrDecisions means that the plan, which is printed all the same, leaves something to a person.
@@ -158,11 +159,16 @@ func Make(c *inventory.Cluster, o Options) *Plan {
 }
 
 func (p *planner) decide(where, what, remedy string) {
-	p.plan.Decisions = append(p.plan.Decisions, Finding{where, what, remedy})
+	p.plan.Decisions = append(p.plan.Decisions, seen(where, what, remedy))
 }
 
 func (p *planner) note(where, what, remedy string) {
-	p.plan.Notes = append(p.plan.Notes, Finding{where, what, remedy})
+	p.plan.Notes = append(p.plan.Notes, seen(where, what, remedy))
+}
+
+// seen is a finding whose texts stay on their lines: they stand among commands that people paste, and are annotations of whoever wrote them.
+func seen(where, what, remedy string) Finding {
+	return Finding{visible.Line(where), visible.Line(what), visible.Line(remedy)}
 }
 
 // rolesInOrder are the ARNs that the tasks need.

@@ -46,6 +46,7 @@ func (p *planner) resolve() {
 	}
 	p.defaultRole(byDefault)
 	p.agentUnseen()
+	p.agentsElsewhere()
 	p.namespaces(rules)
 }
 
@@ -63,6 +64,21 @@ func (p *planner) agentUnseen() {
 	}
 	if p.Settings.Agent == agent.Kube2IAM && !p.RulesKnown && len(rules) > 0 {
 		p.decide(p.Settings.Agent, "nobody said whether it keeps to "+p.Settings.NamespaceKey+", which these namespaces have: "+some(rules), "Say --namespace-restrictions, or --namespace-restrictions=false: without them the annotation means nothing.")
+	}
+}
+
+// agentsElsewhere leaves it to a person which of several is the agent: whoever may make a pod can call its image so, and give it arguments by which every
+// namespace allows every role.
+func (p *planner) agentsElsewhere() {
+	var ids []string
+	several := false
+	for _, w := range p.Agents {
+		ids = append(ids, w.ID())
+		several = several || w.Namespace != p.Agents[0].Namespace
+	}
+	if several {
+		p.left = append(p.left, ids...)
+		p.decide(p.Settings.Agent, "it seems to run in several namespaces, and this plan mixes the arguments: "+some(ids), "Say which with --agent-namespace, and plan again before you do any of this.")
 	}
 }
 

