@@ -60,7 +60,27 @@ func TestExamine(t *testing.T) {
 	port := asked
 	port.Issuer = "https://oidc.example.com:8443/prod"
 	step("an issuer with a port", all, port, registration.Broken, "aws.provider", "IAM takes no port")
+	s.drifts(step, all, mine)
+	s.audiences(step)
+	s.denied(step)
+	for _, check := range aws.Checks() {
+		if !provoked[check] {
+			t.Errorf("nothing broke %s", check)
+		}
+	}
+}
 
+func (s *scene) setPolicy(text string) {
+	s.Helper()
+	_, err := s.iam.UpdateAssumeRolePolicy(s.Context(), &iam.UpdateAssumeRolePolicyInput{RoleName: sdk.String("kube.production.payments"), PolicyDocument: &text})
+	s.must(err)
+}
+
+type stepper func(name string, r aws.Registration, w registration.Wanted, status registration.Status, check, says string)
+
+// drifts of the trust policy, seen among all roles and in the one that is named.
+func (s *scene) drifts(step stepper, all, mine aws.Registration) {
+	s.Helper()
 	for _, drift := range []struct {
 		name     string
 		old, new string
@@ -78,32 +98,17 @@ func TestExamine(t *testing.T) {
 	} {
 		before := s.policy("kube.production.payments")
 		if !strings.Contains(before, drift.old) {
-			t.Fatalf("%s: the policy is %s", drift.name, before)
+			s.Fatalf("%s: the policy is %s", drift.name, before)
 		}
 		s.setPolicy(strings.Replace(before, drift.old, drift.new, 1))
 		if lets := s.assume("kube.production.payments", "production:payments") == nil; drift.status == registration.Broken && lets != (drift.check != "aws.trust") {
-			t.Errorf("%s: the stand-in of STS lets it in: %t", drift.name, lets)
+			s.Errorf("%s: the stand-in of STS lets it in: %t", drift.name, lets)
 		}
 		step(drift.name, all, asked, drift.status, drift.check, drift.says)
 		step(drift.name+", of a role that is named", mine, asked, drift.status, drift.check, drift.says)
 		s.setPolicy(before)
 	}
-	s.audiences(step)
-	s.denied(step)
-	for _, check := range aws.Checks() {
-		if !provoked[check] {
-			t.Errorf("nothing broke %s", check)
-		}
-	}
 }
-
-func (s *scene) setPolicy(text string) {
-	s.Helper()
-	_, err := s.iam.UpdateAssumeRolePolicy(s.Context(), &iam.UpdateAssumeRolePolicyInput{RoleName: sdk.String("kube.production.payments"), PolicyDocument: &text})
-	s.must(err)
-}
-
-type stepper func(name string, r aws.Registration, w registration.Wanted, status registration.Status, check, says string)
 
 func (s *scene) audiences(step stepper) {
 	s.Helper()

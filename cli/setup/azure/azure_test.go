@@ -35,16 +35,20 @@ func (static) GetToken(context.Context, policy.TokenRequestOptions) (azcore.Acce
 	return azcore.AccessToken{Token: login, ExpiresOn: time.Now().Add(time.Hour)}, nil
 }
 
-// run is the command with everything of Azure at one server.
-func run(t *testing.T, server *httptest.Server, arguments string) (string, error) {
-	t.Helper()
-	c := azure.Command(&azure.Client{Credential: static{}, Options: azcore.ClientOptions{
+// everythingAt is a client for whom all of Azure is one server.
+func everythingAt(server *httptest.Server) *azure.Client {
+	return &azure.Client{Credential: static{}, Options: azcore.ClientOptions{
 		Transport: server.Client(), Retry: policy.RetryOptions{RetryDelay: time.Millisecond},
 		Cloud: cloud.Configuration{ActiveDirectoryAuthorityHost: server.URL, Services: map[cloud.ServiceName]cloud.ServiceConfiguration{
 			cloud.ResourceManager: {Endpoint: server.URL, Audience: "https://management.azure.com"},
 			azure.Graph:           {Endpoint: server.URL, Audience: "https://graph.microsoft.com"},
 		}},
-	}})
+	}}
+}
+
+func run(t *testing.T, server *httptest.Server, arguments string) (string, error) {
+	t.Helper()
+	c := azure.Command(everythingAt(server))
 	c.SilenceErrors, c.SilenceUsage = true, true
 	var out bytes.Buffer
 	c.SetOut(&out)

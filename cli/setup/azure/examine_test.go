@@ -8,10 +8,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore"
-	"github.com/Azure/azure-sdk-for-go/sdk/azcore/cloud"
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore/policy"
 
 	"github.com/kube-iam-assume/kube-iam-assume/cli/registration"
@@ -26,13 +24,9 @@ var asked = registration.Wanted{Issuer: issuer, Cluster: "prod-eu1", Subject: su
 // registered is what setup makes, which is healthy: of an identity and of an application.
 func (m *azureAPI) registration(application string) azure.Registration {
 	m.credentials["payments"] = properties{issuer, subject, []string{"api://AzureADTokenExchange"}}
-	r := azure.Registration{Identity: identity, Cloud: "public", Client: &azure.Client{Credential: static{}, Options: azcore.ClientOptions{
-		Transport: m.Client(), Retry: policy.RetryOptions{RetryDelay: time.Millisecond, MaxRetries: 1},
-		Cloud: cloud.Configuration{ActiveDirectoryAuthorityHost: m.URL, Services: map[cloud.ServiceName]cloud.ServiceConfiguration{
-			cloud.ResourceManager: {Endpoint: m.URL, Audience: "https://management.azure.com"},
-			azure.Graph:           {Endpoint: m.URL, Audience: "https://graph.microsoft.com"},
-		}},
-	}}}
+	client := everythingAt(m.Server)
+	client.Options.Retry.MaxRetries = 1
+	r := azure.Registration{Identity: identity, Cloud: "public", Client: client}
 	if application != "" {
 		r.Identity, r.Application = "", application
 	}
