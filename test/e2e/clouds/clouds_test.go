@@ -2,15 +2,8 @@ package clouds
 
 import (
 	"bytes"
-	"crypto/tls"
 	"io"
 	"net/http"
-	"net/http/httptest"
-	"net/http/httputil"
-	"net/url"
-	"os"
-	"os/exec"
-	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -18,19 +11,16 @@ import (
 
 	"github.com/coreos/go-oidc/v3/oidc"
 
-	"github.com/kube-iam-assume/kube-iam-assume/shared/enrollment"
 	"github.com/kube-iam-assume/kube-iam-assume/shared/jwks"
-	"github.com/kube-iam-assume/kube-iam-assume/test/internet"
+	"github.com/kube-iam-assume/kube-iam-assume/test/hosted"
 	"github.com/kube-iam-assume/kube-iam-assume/test/kube"
 	"github.com/kube-iam-assume/kube-iam-assume/test/party"
 )
 
 const (
-	clusterID = "prod-eu1"
+	clusterID = hosted.ClusterID
 	namespace = "kube-iam-assume"
 	account   = "cluster-exporter"
-	documents = "acme-oidc-documents"
-	private   = "acme-oidc-private"
 	patience  = time.Minute
 	jwksPath  = "/openid/v1/jwks"
 	audience  = "vault"
@@ -38,11 +28,8 @@ const (
 
 // world has the three clouds, behind one host for what strangers reach: the documents of each below its name, and AWS's webhook.
 type world struct {
-	*testing.T
-	folder   string
-	network  *internet.Internet // for what has its real name
-	front    *httptest.Server
-	mux      *http.ServeMux
+	*hosted.Sites
+
 	stranger *http.Client
 	sites    map[string]*site
 }
@@ -59,16 +46,8 @@ var clouds = []string{"aws", "gcp", "azure"} // the first has the issuer's URL
 
 func newWorld(t *testing.T) *world {
 	t.Helper()
-	w := &world{T: t, folder: t.TempDir(), network: internet.New(t), mux: http.NewServeMux(), sites: map[string]*site{}}
-	certificate, err := tls.X509KeyPair(w.network.Certificate("127.0.0.1"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	w.front = httptest.NewUnstartedServer(w.mux)
-	w.front.TLS = &tls.Config{Certificates: []tls.Certificate{certificate}, MinVersion: tls.VersionTLS12}
-	w.front.StartTLS()
-	t.Cleanup(w.front.Close)
-	w.stranger = w.network.Client()
+	w := &world{Sites: hosted.New(t), sites: map[string]*site{}}
+	w.stranger = w.Network.Client()
 	t.Cleanup(func() {
 		for name, s := range w.sites {
 			if t.Failed() {
@@ -79,76 +58,20 @@ func newWorld(t *testing.T) *world {
 	return w
 }
 
-// documentsOf is where a cloud's documents are.
-func (w *world) documentsOf(cloud string) string { return w.front.URL + "/" + cloud + "/" + clusterID }
-
-func (w *world) issuer() string { return w.documentsOf(clouds[0]) }
-
-// show leads strangers who read to a cloud's storage.
-func (w *world) show(cloud, bucketURL string, transport http.RoundTripper) {
-	w.Helper()
-	to, err := url.Parse(bucketURL)
-	if err != nil {
-		w.Fatal(err)
-	}
-	w.mux.Handle("GET /"+cloud+"/", http.StripPrefix("/"+cloud, &httputil.ReverseProxy{
-		Transport: transport, Rewrite: func(r *httputil.ProxyRequest) { r.SetURL(to) },
-	}))
-}
-
-func (w *world) write(name string, content []byte) string {
-	w.Helper()
-	path := filepath.Join(w.folder, name)
-	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
-		w.Fatal(err)
-	}
-	if err := os.WriteFile(path, content, 0o600); err != nil {
-		w.Fatal(err)
-	}
-	return path
-}
-
-// build makes one of our programs.
-func (w *world) build(name, source string) string {
-	w.Helper()
-	binary := filepath.Join(w.folder, name)
-	build := exec.CommandContext(w.Context(), "go", "build", "-trimpath", "-o", binary, "github.com/kube-iam-assume/kube-iam-assume/"+source)
-	build.Env = append(os.Environ(), "CGO_ENABLED=0")
-	if out, err := build.CombinedOutput(); err != nil {
-		w.Fatalf("build %s: %v\n%s", source, err, out)
-	}
-	return binary
-}
-
 // settings writes what stands beside a cloud's function. The first cloud is the primary, each other one a mirror of it; each knows of all.
-func (w *world) settings(cloud, folder string, key *kube.Key) {
+func (w *world) settings(cloud string, key *kube.Key) {
 	w.Helper()
 	published, err := jwks.New(key.Public())
 	if err != nil {
 		w.Fatal(err)
 	}
-	enrolled := enrollment.Cluster{ID: clusterID, Generation: 1, ExporterServiceAccount: namespace + "/" + account, BootstrapKeys: jwks.Set{published}}
-	w.write(filepath.Join(folder, "clusters", clusterID+".yaml"), enrolled.Encode())
-	servedAt, mirrors := "", []string{}
-	for i, other := range clouds {
-		switch {
-		case other == cloud && i > 0:
-			servedAt = "\n  servedAt: " + w.documentsOf(cloud)
-		case other != cloud && i > 0:
-			mirrors = append(mirrors, w.documentsOf(other))
+	var mirrors []string
+	for _, other := range clouds[1:] {
+		if other != cloud {
+			mirrors = append(mirrors, w.Documents(other))
 		}
 	}
-	w.write(filepath.Join(folder, "publisher.yaml"), []byte(`apiVersion: config.kube-iam-assume.dev/v1alpha1
-kind: Publisher
-name: acme/`+cloud+`
-issuers:
-- url: `+w.issuer()+`
-  path: `+clusterID+`
-  clusters: [`+clusterID+`]
-  internal: true
-  mirrors: [`+strings.Join(mirrors, ", ")+`]`+servedAt+`
-clusters: {directory: clusters/}
-`))
+	w.Settings(cloud, jwks.Set{published}, mirrors...)
 }
 
 // keys are what a stranger reads at one of the clouds; none while there is nothing to read.
@@ -163,7 +86,7 @@ func (w *world) keys(cloud string) jwks.Set {
 
 func (w *world) read(cloud, path string) []byte {
 	w.Helper()
-	response, err := w.stranger.Get(w.documentsOf(cloud) + path)
+	response, err := w.stranger.Get(w.Documents(cloud) + path)
 	if err != nil {
 		w.Fatal(err)
 	}
@@ -223,7 +146,7 @@ func (w *world) said(cloud string, words ...string) bool {
 func TestThreeClouds(t *testing.T) {
 	w := newWorld(t)
 	a, b := kube.NewKey(t, kube.RSA2048), kube.NewKey(t, kube.RSA2048) // all that Entra takes
-	cluster := kube.Start(t, kube.Options{Issuer: w.issuer(), Keys: kube.Keys{Sign: a}})
+	cluster := kube.Start(t, kube.Options{Issuer: w.Issuer(), Keys: kube.Keys{Sign: a}})
 	cluster.InstallExporter(t, namespace, account)
 	cluster.CreateServiceAccount(t, party.Namespace, party.Account)
 	aws, google, azure := w.startAWS(a), w.startGoogle(a), w.startAzure(a)
@@ -232,11 +155,11 @@ func TestThreeClouds(t *testing.T) {
 	w.everywhere("the enrolled key is published before the first snapshot", func(cloud string) bool { return w.publishes(cloud, a) })
 	kubelet := w.export(cluster)
 	w.everywhere("a snapshot is accepted", func(cloud string) bool { return w.said(cloud, "snapshot.accepted", "attested by") })
-	relying := party.Rely(t, cluster, party.Options{Issuer: w.issuer(), Audience: audience, Client: w.stranger})
+	relying := party.Rely(t, cluster, party.Options{Issuer: w.Issuer(), Audience: audience, Client: w.stranger})
 
 	server := cluster.Servers[0]
 	with := func(sign *kube.Key, verify ...*kube.Key) kube.Config {
-		return kube.Config{Keys: kube.Keys{Sign: sign, Verify: verify}, Issuers: []string{w.issuer()}}
+		return kube.Config{Keys: kube.Keys{Sign: sign, Verify: verify}, Issuers: []string{w.Issuer()}}
 	}
 	google.down(true)
 	server.Restart(t, with(a, a, b)) // it knows the new key
@@ -292,7 +215,7 @@ func (w *world) same(tokens map[string]string) {
 func (w *world) verifyAt(cloud, token string) error {
 	ctx := oidc.ClientContext(w.Context(), w.stranger)
 	config := &oidc.Config{ClientID: audience, SupportedSigningAlgs: []string{oidc.RS256}}
-	_, err := oidc.NewVerifier(w.issuer(), oidc.NewRemoteKeySet(ctx, w.documentsOf(cloud)+jwksPath), config).Verify(ctx, token)
+	_, err := oidc.NewVerifier(w.Issuer(), oidc.NewRemoteKeySet(ctx, w.Documents(cloud)+jwksPath), config).Verify(ctx, token)
 	return err
 }
 

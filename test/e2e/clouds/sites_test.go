@@ -4,18 +4,11 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
-	"os"
 	"path/filepath"
 	"strings"
 
-	"github.com/aws/aws-sdk-go-v2/service/s3"
-
-	"github.com/kube-iam-assume/kube-iam-assume/test/aws"
-	"github.com/kube-iam-assume/kube-iam-assume/test/aws/lambdahost"
 	"github.com/kube-iam-assume/kube-iam-assume/test/azure"
 	"github.com/kube-iam-assume/kube-iam-assume/test/azure/entra"
-	"github.com/kube-iam-assume/kube-iam-assume/test/azure/functionshost"
-	"github.com/kube-iam-assume/kube-iam-assume/test/gcp"
 	"github.com/kube-iam-assume/kube-iam-assume/test/gcp/pubsub"
 	"github.com/kube-iam-assume/kube-iam-assume/test/kube"
 	"github.com/kube-iam-assume/kube-iam-assume/test/process"
@@ -26,27 +19,11 @@ const subject = "system:serviceaccount:" + namespace + ":" + account
 // startAWS runs the Lambda function, which the exporter reaches by its webhook.
 func (w *world) startAWS(key *kube.Key) *site {
 	w.Helper()
-	storage := aws.StartS3(w.T)
-	storage.CreateBucket(w.T, documents, true)
-	storage.CreateBucket(w.T, private, true)
-	policy := `{"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Principal": "*", "Action": "s3:GetObject", "Resource": "arn:aws:s3:::` + documents + `/*"}]}`
-	bucket := documents
-	if _, err := storage.Client().PutBucketPolicy(w.Context(), &s3.PutBucketPolicyInput{Bucket: &bucket, Policy: &policy}); err != nil {
-		w.Fatal(err)
-	}
-	w.show("aws", storage.Endpoint+"/"+documents, nil)
-	binary := w.build("aws/bootstrap", "functions/aws")
-	w.settings("aws", "aws", key)
-	function, err := lambdahost.Start(w.Context(), lambdahost.Options{
-		Bootstrap: binary, Env: append(storage.Environment(), "DOCUMENTS_BUCKET="+documents, "PRIVATE_BUCKET="+private, "SSL_CERT_FILE="+w.network.Bundle),
-	})
-	if err != nil {
-		w.Fatal(err)
-	}
-	w.Cleanup(function.Stop)
-	w.mux.Handle("POST /v1/snapshots", function)
+	w.settings("aws", key)
+	function := w.AWS()
+	w.Mux.Handle("POST /v1/snapshots", function)
 	return &site{
-		publisher: "acme/aws", destination: map[string]any{"webhook": map[string]any{"url": w.front.URL + "/v1/snapshots"}}, said: function.Log,
+		publisher: "acme/aws", destination: map[string]any{"webhook": map[string]any{"url": w.Front.URL + "/v1/snapshots"}}, said: function.Log,
 		reconcile: func() error {
 			_, err := function.Invoke(w.Context(), []byte(`{"reconcile": true}`))
 			return err
@@ -71,45 +48,25 @@ func (g *google) down(down bool) {
 // startGoogle runs two of the function's doors: one for the topic to which the exporter publishes, one for the scheduler.
 func (w *world) startGoogle(key *kube.Key) *google {
 	w.Helper()
-	storage := gcp.StartStorage(w.T)
-	storage.CreateBucket(w.T, documents, true)
-	storage.CreateBucket(w.T, private, true)
-	w.show("gcp", storage.Endpoint+"/"+documents, nil)
-	binary := w.build("gcp/publisher", "functions/gcp")
-	w.settings("gcp", "gcp", key)
-	door := func(target string) (url, log string) {
-		port, err := process.FreePort("127.0.0.1")
-		if err != nil {
-			w.Fatal(err)
-		}
-		url, log = fmt.Sprintf("http://127.0.0.1:%d/", port), filepath.Join(w.folder, "gcp", target+".log")
-		p, err := process.Start(process.Program{Name: target, Binary: binary, Log: log, Environment: append(storage.Environment(),
-			"FUNCTION_TARGET="+target, fmt.Sprintf("PORT=%d", port), "LOCAL_ONLY=true", "GOOGLE_CLOUD_PROJECT=acme-prod",
-			"DOCUMENTS_BUCKET="+documents, "PRIVATE_BUCKET="+private, "SSL_CERT_FILE="+w.network.Bundle)})
-		if err != nil {
-			w.Fatal(err)
-		}
-		w.Cleanup(p.Kill)
-		return url, log
-	}
-	queue, queueLog := door("Queue")
-	reconcile, reconcileLog := door("Reconcile")
+	w.settings("gcp", key)
+	doors := w.Google("Queue", "Reconcile")
+	queue, reconcile := doors[0], doors[1]
 
 	const provider = "projects/111122223333/locations/global/workloadIdentityPools/clusters/providers/" + clusterID
-	services := pubsub.Start(w.T, w.network)
-	services.Provide(provider, pubsub.Provider{Issuer: w.issuer(), Documents: w.stranger})
-	services.Topic("projects/acme-prod/topics/snapshots", pubsub.Principal(provider, subject)).Push(w.T, queue)
+	services := pubsub.Start(w.T, w.Network)
+	services.Provide(provider, pubsub.Provider{Issuer: w.Issuer(), Documents: w.stranger})
+	services.Topic("projects/acme-prod/topics/snapshots", pubsub.Principal(provider, subject)).Push(w.T, queue.URL)
 	return &google{services: services, site: &site{
 		publisher: "acme/gcp",
 		destination: map[string]any{"pubsub": map[string]any{
-			"topic": "projects/acme-prod/topics/snapshots", "provider": provider, "tokenFile": filepath.Join(w.folder, "token-gcp"),
+			"topic": "projects/acme-prod/topics/snapshots", "provider": provider, "tokenFile": filepath.Join(w.Folder, "token-gcp"),
 		}},
-		said: func() string { return w.file(queueLog) + w.file(reconcileLog) },
+		said: func() string { return w.Read(queue.Log) + w.Read(reconcile.Log) },
 		reconcile: func() error {
 			var err error
 			w.wait("the scheduler gets through", func() bool {
 				var response *http.Response
-				if response, err = http.Post(reconcile, "", nil); err != nil {
+				if response, err = http.Post(reconcile.URL, "", nil); err != nil {
 					return false // it is starting
 				}
 				response.Body.Close()
@@ -123,51 +80,27 @@ func (w *world) startGoogle(key *kube.Key) *google {
 	}}
 }
 
-func (w *world) file(name string) string {
-	content, err := os.ReadFile(name)
-	if err != nil {
-		return ""
-	}
-	return string(content)
-}
-
 // startAzure runs the function app, whose queue the exporter fills.
 func (w *world) startAzure(key *kube.Key) *site {
 	w.Helper()
 	storage := azure.StartStorage(w.T)
-	w.show("azure", storage.CreateContainer(w.T, documents, true), storage.HTTPClient().Transport)
-	settings := map[string]string{
-		"DOCUMENTS_BUCKET": storage.ContainerURL(documents), "PRIVATE_BUCKET": storage.CreateContainer(w.T, private, false),
-		"SNAPSHOTS_QUEUE": "snapshots", "SNAPSHOTS_STORAGE__queueServiceUri": storage.QueueURL, "SNAPSHOTS_STORAGE__credential": "managedidentity",
-		"SNAPSHOTS_STORAGE__clientId": storage.Identity.ClientID,
-	}
-	for _, variable := range storage.Environment() {
-		name, value, _ := strings.Cut(variable, "=")
-		settings[name] = value
-	}
-	settings["SSL_CERT_FILE"] = w.write("azure-roots.pem", []byte(w.file(storage.CAFile)+w.file(w.network.Bundle)))
 	storage.CreateQueue(w.T, "snapshots")
 
 	const client, object = "00000000-0000-0000-0000-00000000000c", "00000000-0000-0000-0000-00000000000d"
-	tenant := entra.Start(w.T, w.network, "00000000-0000-0000-0000-00000000000a")
-	tenant.Identify(client, entra.Identity{ObjectID: object, Credentials: []entra.Federated{{Issuer: w.issuer(), Subject: subject, Audience: entra.Audience}}})
+	tenant := entra.Start(w.T, w.Network, "00000000-0000-0000-0000-00000000000a")
+	tenant.Identify(client, entra.Identity{ObjectID: object, Credentials: []entra.Federated{{Issuer: w.Issuer(), Subject: subject, Audience: entra.Audience}}})
 	gate := tenant.Guard(w.T, "acmeoidc", storage.QueueURL, storage.HTTPClient())
 	gate.Assign(entra.Assignment{ObjectID: object, Role: entra.Sender, Queue: "snapshots"})
 
-	folder := functionshost.Build(w.T)
-	w.settings("azure", "azure", key)
-	if err := os.CopyFS(folder, os.DirFS(filepath.Join(w.folder, "azure"))); err != nil {
-		w.Fatal(err)
-	}
-	host, err := functionshost.Start(w.Context(), functionshost.Options{Package: folder, Settings: settings, Client: storage.HTTPClient()})
-	if err != nil {
-		w.Fatal(err)
-	}
-	w.Cleanup(host.Stop)
+	w.settings("azure", key)
+	host := w.Azure(storage, map[string]string{
+		"SNAPSHOTS_QUEUE": "snapshots", "SNAPSHOTS_STORAGE__queueServiceUri": storage.QueueURL, "SNAPSHOTS_STORAGE__credential": "managedidentity",
+		"SNAPSHOTS_STORAGE__clientId": storage.Identity.ClientID,
+	})
 	return &site{
 		publisher: "acme/azure",
 		destination: map[string]any{"storageQueue": map[string]any{
-			"url": "https://acmeoidc.queue.core.windows.net/snapshots", "tenantID": tenant.ID, "clientID": client, "tokenFile": filepath.Join(w.folder, "token-azure"),
+			"url": "https://acmeoidc.queue.core.windows.net/snapshots", "tenantID": tenant.ID, "clientID": client, "tokenFile": filepath.Join(w.Folder, "token-azure"),
 		}},
 		said: host.Log, reconcile: func() error { return host.Tick(w.Context(), "reconcile") },
 	}
@@ -178,7 +111,7 @@ func (w *world) renew(cluster *kube.Cluster) {
 	w.Helper()
 	const pool = "https://iam.googleapis.com/projects/111122223333/locations/global/workloadIdentityPools/clusters/providers/" + clusterID
 	for name, audience := range map[string]string{"token-gcp": pool, "token-azure": entra.Audience} {
-		w.write(name, []byte(cluster.Token(w.T, 0, namespace, account, []string{audience}, 3600)))
+		w.Write(name, []byte(cluster.Token(w.T, 0, namespace, account, []string{audience}, 3600)))
 	}
 }
 
@@ -194,18 +127,18 @@ func (w *world) export(cluster *kube.Cluster) *kube.ProjectedToken {
 		destinations = append(destinations, destination)
 	}
 	settings, err := json.Marshal(map[string]any{ // which is YAML
-		"apiVersion": "config.kube-iam-assume.dev/v1alpha1", "kind": "Exporter", "cluster": clusterID, "issuer": w.issuer(),
-		"pollInterval": "1s", "heartbeatInterval": "3s", "caBundle": w.network.Bundle, "proxy": w.network.Proxy,
+		"apiVersion": "config.kube-iam-assume.dev/v1alpha1", "kind": "Exporter", "cluster": clusterID, "issuer": w.Issuer(),
+		"pollInterval": "1s", "heartbeatInterval": "3s", "caBundle": w.Network.Bundle, "proxy": w.Network.Proxy,
 		"apiServers": map[string]any{"addresses": []string{"127.0.0.1:" + port}}, "destinations": destinations,
 	})
 	if err != nil {
 		w.Fatal(err)
 	}
-	kubelet, log := cluster.Kubelet(w.T, 0, namespace, account, 600), filepath.Join(w.folder, "exporter.log")
+	kubelet, log := cluster.Kubelet(w.T, 0, namespace, account, 600), filepath.Join(w.Folder, "exporter.log")
 	p, err := process.Start(process.Program{
-		Name: "cluster-exporter", Binary: w.build("cluster-exporter", "cluster-exporter"), Log: log,
+		Name: "cluster-exporter", Binary: w.Build("cluster-exporter", "cluster-exporter"), Log: log,
 		Flags: []string{
-			"--config", w.write("exporter.yaml", settings), "--listen", "127.0.0.1:0", "--api-server", "127.0.0.1:" + port, "--ca-file", cluster.CAFile,
+			"--config", w.Write("exporter.yaml", settings), "--listen", "127.0.0.1:0", "--api-server", "127.0.0.1:" + port, "--ca-file", cluster.CAFile,
 			"--token-file", kubelet.File,
 		},
 	})

@@ -38,7 +38,7 @@ func TestFourDoors(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	w.write("publishers.yaml", file)
+	w.Write("publishers.yaml", file)
 	sites := []string{"aws", "gcp", "azure", "site"}
 	publishing := func() (where []string) {
 		for _, site := range sites {
@@ -48,7 +48,7 @@ func TestFourDoors(t *testing.T) {
 		}
 		return where
 	}
-	revoke := []string{"revoke", "--issuer", w.issuer(), "--cluster", clusterID, "--key-id", stolen.Key.ID(), "--reason", "node 3 leaked", "--ca-bundle", w.network.Bundle}
+	revoke := []string{"revoke", "--issuer", w.Issuer(), "--cluster", clusterID, "--key-id", stolen.Key.ID(), "--reason", "node 3 leaked", "--ca-bundle", w.Network.Bundle}
 	with := func(more ...string) []string { return append(slices.Clone(revoke), more...) }
 
 	exit, out, _ := w.run(nil, with("--dry-run")...)
@@ -70,7 +70,7 @@ func TestFourDoors(t *testing.T) {
 	if exit != 1 || !slices.Equal(publishing(), []string{"gcp"}) {
 		t.Errorf("with --reachable it ends with %d, published at %q:\n%s\n%s", exit, publishing(), out, complaint)
 	}
-	w.contains(complaint, "not done everywhere: acme/gcp", "not seen to be gone at every URL: "+w.documentsOf("gcp"))
+	w.contains(complaint, "not done everywhere: acme/gcp", "not seen to be gone at every URL: "+w.Documents("gcp"))
 	w.results(out, map[string]string{"acme/aws": "accepted", "acme/gcp": "", "acme/azure": "accepted", "acme/site": "accepted"}, "gcp")
 	w.truth(out, <-last)
 
@@ -128,8 +128,8 @@ func (w *world) truth(out string, last time.Time) {
 func (w *world) otherStatements() {
 	w.Helper()
 	another := snapshottest.NewRSAKey()
-	file := w.write("another.json", jwks.Set{another.Key}.Encode())
-	about := []string{"--issuer", w.issuer(), "--cluster", clusterID, "--reason", "test", "--publishers", "publishers.yaml", "--yes"}
+	file := w.Write("another.json", jwks.Set{another.Key}.Encode())
+	about := []string{"--issuer", w.Issuer(), "--cluster", clusterID, "--reason", "test", "--publishers", "publishers.yaml", "--yes"}
 	for _, words := range [][]string{{"rotation", "announce", "--key-file", file}, {"operate", "remove"}} {
 		if exit, out, complaint := w.run(nil, append(words, about...)...); exit != 0 || strings.Count(out, "Done (accepted)") != 4 {
 			w.Errorf("%q: %d\n%s\n%s", words, exit, out, complaint)
@@ -159,8 +159,8 @@ func (w *world) results(out string, want map[string]string, still string) {
 		}
 	}
 	for _, e := range r.Effect {
-		w.Logf("%s: gone: %t, %.1f s", strings.TrimPrefix(e.URL, w.front.URL), e.Gone, e.Seconds)
-		if wrong := still != "" && strings.HasPrefix(e.URL, w.documentsOf(still)); e.Gone == wrong {
+		w.Logf("%s: gone: %t, %.1f s", strings.TrimPrefix(e.URL, w.Front.URL), e.Gone, e.Seconds)
+		if wrong := still != "" && strings.HasPrefix(e.URL, w.Documents(still)); e.Gone == wrong {
 			w.Errorf("%s: gone is %t", e.URL, e.Gone)
 		}
 	}
@@ -197,7 +197,7 @@ func (w *world) wrongLogins(words []string) {
 		if err != nil {
 			w.Fatal(err)
 		}
-		exit, out, _ := w.run(test.change, append(slices.Clone(words), "--publishers", w.write("one.yaml", file))...)
+		exit, out, _ := w.run(test.change, append(slices.Clone(words), "--publishers", w.Write("one.yaml", file))...)
 		if (exit == 0) != (test.want == nil) {
 			w.Errorf("%s: exit code %d:\n%s", name, exit, out)
 		}
@@ -216,7 +216,7 @@ func (w *world) wrongLogins(words []string) {
 // refused: what a publisher judges and refuses is told apart from a door that is shut, at every one.
 func (w *world) refused(keyID string) {
 	w.Helper()
-	exit, out, _ := w.run(nil, "revoke", "--issuer", w.issuer(), "--cluster", "elsewhere", "--key-id", keyID, "--reason", "test", "--wait", "0s")
+	exit, out, _ := w.run(nil, "revoke", "--issuer", w.Issuer(), "--cluster", "elsewhere", "--key-id", keyID, "--reason", "test", "--wait", "0s")
 	if exit != 1 || strings.Count(out, ": refused: ") != 4 {
 		w.Errorf("an unknown cluster: %d\n%s", exit, out)
 	}

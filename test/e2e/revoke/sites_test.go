@@ -8,23 +8,17 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
-	"strings"
 	"time"
 
 	awssdk "github.com/aws/aws-sdk-go-v2/aws"
-	"github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/go-jose/go-jose/v4"
 	"github.com/go-jose/go-jose/v4/jwt"
 
 	"github.com/kube-iam-assume/kube-iam-assume/cli/publishers"
 	"github.com/kube-iam-assume/kube-iam-assume/shared/jwks"
-	"github.com/kube-iam-assume/kube-iam-assume/test/aws"
 	"github.com/kube-iam-assume/kube-iam-assume/test/aws/lambdaapi"
-	"github.com/kube-iam-assume/kube-iam-assume/test/aws/lambdahost"
 	"github.com/kube-iam-assume/kube-iam-assume/test/azure"
 	"github.com/kube-iam-assume/kube-iam-assume/test/azure/entra"
-	"github.com/kube-iam-assume/kube-iam-assume/test/azure/functionshost"
-	"github.com/kube-iam-assume/kube-iam-assume/test/gcp"
 	"github.com/kube-iam-assume/kube-iam-assume/test/gcp/cloudrun"
 	"github.com/kube-iam-assume/kube-iam-assume/test/process"
 )
@@ -44,24 +38,8 @@ const (
 // startAWS runs the Lambda function, behind Lambda's API.
 func (w *world) startAWS() {
 	w.Helper()
-	storage := aws.StartS3(w.T)
-	storage.CreateBucket(w.T, documents, true)
-	storage.CreateBucket(w.T, private, true)
-	policy := `{"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Principal": "*", "Action": "s3:GetObject", "Resource": "arn:aws:s3:::` + documents + `/*"}]}`
-	bucket := documents
-	if _, err := storage.Client().PutBucketPolicy(w.Context(), &s3.PutBucketPolicyInput{Bucket: &bucket, Policy: &policy}); err != nil {
-		w.Fatal(err)
-	}
-	w.show("aws", storage.Endpoint+"/"+documents, nil)
-	binary := w.build("aws/bootstrap", "functions/aws")
-	w.settings("aws", "aws")
-	function, err := lambdahost.Start(w.Context(), lambdahost.Options{
-		Bootstrap: binary, Env: append(storage.Environment(), "DOCUMENTS_BUCKET="+documents, "PRIVATE_BUCKET="+private, "SSL_CERT_FILE="+w.network.Bundle),
-	})
-	if err != nil {
-		w.Fatal(err)
-	}
-	w.Cleanup(function.Stop)
+	w.Settings("aws", w.keys)
+	function := w.AWS()
 	if _, err := function.Invoke(w.Context(), []byte(`{"reconcile": true}`)); err != nil {
 		w.Fatal(err)
 	}
@@ -70,7 +48,7 @@ func (w *world) startAWS() {
 	operator := awssdk.Credentials{AccessKeyID: "AKIAOPERATOR", SecretAccessKey: rand.Text(), SessionToken: rand.Text()}
 	api.Allow(operator, functionARN)
 	api.Allow(awssdk.Credentials{AccessKeyID: "AKIASTRANGER", SecretAccessKey: operator.SecretAccessKey, SessionToken: operator.SessionToken})
-	w.network.Serve(api, api.Name())
+	w.Network.Serve(api, api.Name())
 	w.login["AWS_ACCESS_KEY_ID"], w.login["AWS_SECRET_ACCESS_KEY"], w.login["AWS_SESSION_TOKEN"] = operator.AccessKeyID, operator.SecretAccessKey, operator.SessionToken
 	w.join(publishers.Publisher{Name: "acme/aws", Lambda: &publishers.Lambda{Function: functionARN}}, "aws")
 }
@@ -78,27 +56,9 @@ func (w *world) startAWS() {
 // startGoogle runs two of the function's doors; the operator's is a private service of Cloud Run.
 func (w *world) startGoogle() {
 	w.Helper()
-	storage := gcp.StartStorage(w.T)
-	storage.CreateBucket(w.T, documents, true)
-	storage.CreateBucket(w.T, private, true)
-	w.show("gcp", storage.Endpoint+"/"+documents, nil)
-	binary := w.build("gcp/publisher", "functions/gcp")
-	w.settings("gcp", "gcp")
-	door := func(target string) string {
-		port, err := process.FreePort("127.0.0.1")
-		if err != nil {
-			w.Fatal(err)
-		}
-		p, err := process.Start(process.Program{Name: target, Binary: binary, Log: filepath.Join(w.folder, "gcp", target+".log"), Environment: append(storage.Environment(),
-			"FUNCTION_TARGET="+target, fmt.Sprintf("PORT=%d", port), "LOCAL_ONLY=true", "GOOGLE_CLOUD_PROJECT=acme-prod",
-			"DOCUMENTS_BUCKET="+documents, "PRIVATE_BUCKET="+private, "SSL_CERT_FILE="+w.network.Bundle)})
-		if err != nil {
-			w.Fatal(err)
-		}
-		w.Cleanup(p.Kill)
-		return fmt.Sprintf("http://127.0.0.1:%d/", port)
-	}
-	operate, reconcile := door("Operate"), door("Reconcile")
+	w.Settings("gcp", w.keys)
+	doors := w.Google("Operate", "Reconcile")
+	operate, reconcile := doors[0].URL, doors[1].URL
 	w.eventually("the scheduler gets through", func() bool {
 		response, err := http.Post(reconcile, "", nil)
 		if err != nil {
@@ -107,56 +67,30 @@ func (w *world) startGoogle() {
 		response.Body.Close()
 		return response.StatusCode == http.StatusOK
 	})
-	google := cloudrun.Start(w.T, w.network)
-	w.login["GOOGLE_APPLICATION_CREDENTIALS"] = w.write("google.json", google.ServiceAccount(account))
+	google := cloudrun.Start(w.T, w.Network)
+	w.login["GOOGLE_APPLICATION_CREDENTIALS"] = w.Write("google.json", google.ServiceAccount(account))
 	stop := google.Run(runHost, operate, account, "alice@example.com")
 	w.dead = func() { stop() }
 	w.back = func() { stop = google.Run(runHost, operate, account, "alice@example.com") }
-	w.write("stranger.json", google.ServiceAccount("stranger@acme-prod.iam.gserviceaccount.com"))
-	w.write("alice.json", google.Person("alice@example.com"))
+	w.Write("stranger.json", google.ServiceAccount("stranger@acme-prod.iam.gserviceaccount.com"))
+	w.Write("alice.json", google.Person("alice@example.com"))
 	google.LetImpersonate("alice@example.com", account)
-	w.write("alice.token", []byte(google.PrintIdentityToken("alice@example.com")))
+	w.Write("alice.token", []byte(google.PrintIdentityToken("alice@example.com")))
 	w.join(publishers.Publisher{Name: "acme/gcp", CloudRun: &publishers.CloudRun{URL: "https://" + runHost}}, "gcp")
 }
 
 // startAzure runs the function app, which verifies Entra's tokens itself. The operator is a pipeline, with a token of another issuer.
 func (w *world) startAzure() {
 	w.Helper()
-	storage := azure.StartStorage(w.T)
-	w.show("azure", storage.CreateContainer(w.T, documents, true), storage.HTTPClient().Transport)
-	roots, err := os.ReadFile(storage.CAFile)
-	if err != nil {
-		w.Fatal(err)
-	}
-	settings := map[string]string{
-		"DOCUMENTS_BUCKET": storage.ContainerURL(documents), "PRIVATE_BUCKET": storage.CreateContainer(w.T, private, false), "AzureWebJobs.queue.Disabled": "true",
-		"OPERATOR_TENANT_ID": tenantID, "OPERATOR_AUDIENCE": appURI, "OPERATORS": objectID, "HTTPS_PROXY": w.network.Proxy,
-	}
-	for _, variable := range storage.Environment() {
-		name, value, _ := strings.Cut(variable, "=")
-		settings[name] = value
-	}
-	settings["SSL_CERT_FILE"] = w.write("azure-roots.pem", append(roots, w.network.Authority...))
-	folder := functionshost.Build(w.T)
-	w.settings("azure", "azure")
-	if err := os.CopyFS(folder, os.DirFS(filepath.Join(w.folder, "azure"))); err != nil {
-		w.Fatal(err)
-	}
-	host, err := functionshost.Start(w.Context(), functionshost.Options{Package: folder, Settings: settings, Client: storage.HTTPClient()})
-	if err != nil {
-		w.Fatal(err)
-	}
-	w.Cleanup(func() {
-		host.Stop()
-		if w.Failed() {
-			w.Logf("the function app:\n%s", host.Log())
-		}
+	w.Settings("azure", w.keys)
+	host := w.Azure(azure.StartStorage(w.T), map[string]string{
+		"AzureWebJobs.queue.Disabled": "true", "OPERATOR_TENANT_ID": tenantID, "OPERATOR_AUDIENCE": appURI, "OPERATORS": objectID, "HTTPS_PROXY": w.Network.Proxy,
 	})
 	if err := host.Tick(w.Context(), "reconcile"); err != nil {
 		w.Fatal(err)
 	}
-	w.network.Serve(host, appHost)
-	w.pipeline(entra.Start(w.T, w.network, tenantID))
+	w.Network.Serve(host, appHost)
+	w.pipeline(entra.Start(w.T, w.Network, tenantID))
 	w.join(publishers.Publisher{Name: "acme/azure", FunctionApp: &publishers.FunctionApp{URL: "https://" + appHost + "/v1/operate", Audience: appURI}}, "azure")
 }
 
@@ -180,32 +114,32 @@ func (w *world) pipeline(tenant *entra.Tenant) {
 	if err != nil {
 		w.Fatal(err)
 	}
-	w.network.Issuer(issuer, func() []byte { return jwks.Set{public}.Encode() })
+	w.Network.Issuer(issuer, func() []byte { return jwks.Set{public}.Encode() })
 	for id, object := range map[string]string{clientID: objectID, "00000000-0000-0000-0000-0000000000cc": "00000000-0000-0000-0000-0000000000dd"} {
 		tenant.Identify(id, entra.Identity{ObjectID: object, Credentials: []entra.Federated{{Issuer: issuer, Subject: subject, Audience: entra.Audience}}})
 	}
-	w.login["AZURE_TENANT_ID"], w.login["AZURE_CLIENT_ID"], w.login["AZURE_FEDERATED_TOKEN_FILE"] = tenantID, clientID, w.write("ci-token", []byte(token))
+	w.login["AZURE_TENANT_ID"], w.login["AZURE_CLIENT_ID"], w.login["AZURE_FEDERATED_TOKEN_FILE"] = tenantID, clientID, w.Write("ci-token", []byte(token))
 }
 
 // startSite runs a standalone publisher, which serves what it publishes itself, at the path of the issuer.
 func (w *world) startSite() {
 	w.Helper()
-	w.settings("site", "site")
-	certificate, key := w.network.Certificate("127.0.0.1")
+	w.Settings("site", w.keys)
+	certificate, key := w.Network.Certificate("127.0.0.1")
 	port, err := process.FreePort("127.0.0.1")
 	if err != nil {
 		w.Fatal(err)
 	}
-	address, data := fmt.Sprintf("127.0.0.1:%d", port), filepath.Join(w.folder, "site", "data")
+	address, data := fmt.Sprintf("127.0.0.1:%d", port), filepath.Join(w.Folder, "site", "data")
 	if err := os.MkdirAll(data, 0o700); err != nil {
 		w.Fatal(err)
 	}
-	log := filepath.Join(w.folder, "site.log")
+	log := filepath.Join(w.Folder, "site.log")
 	p, err := process.Start(process.Program{
-		Name: "standalone", Binary: w.build("standalone", "functions/standalone"), Log: log, Environment: os.Environ(),
+		Name: "standalone", Binary: w.Build("standalone", "functions/standalone"), Log: log, Environment: os.Environ(),
 		Flags: []string{
-			"--settings", filepath.Join(w.folder, "site", "publisher.yaml"), "--data", data, "--listen", address, "--ca-bundle", w.network.Bundle,
-			"--tls-cert", w.write("site/tls.crt", certificate), "--tls-key", w.write("site/tls.key", key),
+			"--settings", filepath.Join(w.Folder, "site", "publisher.yaml"), "--data", data, "--listen", address, "--ca-bundle", w.Network.Bundle,
+			"--tls-cert", w.Write("site/tls.crt", certificate), "--tls-key", w.Write("site/tls.key", key),
 		},
 	})
 	if err != nil {
@@ -217,7 +151,7 @@ func (w *world) startSite() {
 			w.Logf("standalone:\n%s", process.Tail(log, 15))
 		}
 	})
-	w.show("site", "https://"+address+"/aws", w.network.Client().Transport)
+	w.Show("site", "https://"+address+"/aws", w.Network.Client().Transport)
 	w.join(publishers.Publisher{Name: "acme/site", Directory: &publishers.Directory{Settings: "site/publisher.yaml", Data: "site/data"}}, "site")
 	w.eventually("the standalone publisher publishes", func() bool {
 		_, err := os.Stat(filepath.Join(data, "documents"))

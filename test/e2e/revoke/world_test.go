@@ -2,43 +2,31 @@ package revoke
 
 import (
 	"bytes"
-	"crypto/tls"
 	"errors"
 	"io"
 	"net/http"
-	"net/http/httptest"
-	"net/http/httputil"
-	"net/url"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/kube-iam-assume/kube-iam-assume/cli/publishers"
-	"github.com/kube-iam-assume/kube-iam-assume/shared/enrollment"
 	"github.com/kube-iam-assume/kube-iam-assume/shared/jwks"
 	"github.com/kube-iam-assume/kube-iam-assume/shared/snapshot/snapshottest"
-	"github.com/kube-iam-assume/kube-iam-assume/test/internet"
+	"github.com/kube-iam-assume/kube-iam-assume/test/hosted"
 )
 
 const (
-	clusterID = "prod-eu1"
-	documents = "acme-oidc-documents"
-	private   = "acme-oidc-private"
+	clusterID = hosted.ClusterID
 	patience  = time.Minute
 	jwksPath  = "/openid/v1/jwks"
 )
 
 // world has four publishers of one issuer, and whatever their doors need.
 type world struct {
-	*testing.T
+	*hosted.Sites
 
-	folder     string
-	network    *internet.Internet // for what has its real name
-	front      *httptest.Server   // what strangers read
-	mux        *http.ServeMux
 	keys       jwks.Set // that are enrolled
 	sites      []publishers.Publisher
 	login      map[string]string // of the operator, to every cloud: environment variables
@@ -48,86 +36,20 @@ type world struct {
 
 func newWorld(t *testing.T, keys ...snapshottest.Key) *world {
 	t.Helper()
-	w := &world{T: t, folder: t.TempDir(), network: internet.New(t), mux: http.NewServeMux(), login: map[string]string{}}
+	w := &world{Sites: hosted.New(t), login: map[string]string{}}
 	for _, key := range keys {
 		w.keys = append(w.keys, key.Key)
 	}
-	certificate, err := tls.X509KeyPair(w.network.Certificate("127.0.0.1"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	w.front = httptest.NewUnstartedServer(w.mux)
-	w.front.TLS = &tls.Config{Certificates: []tls.Certificate{certificate}, MinVersion: tls.VersionTLS12}
-	w.front.StartTLS()
-	t.Cleanup(w.front.Close)
-	w.command = w.build("kube-iam-assume", "cli")
+	w.command = w.Build("kube-iam-assume", "cli")
 	return w
 }
-
-func (w *world) documentsOf(site string) string { return w.front.URL + "/" + site + "/" + clusterID }
-
-func (w *world) issuer() string { return w.documentsOf("aws") }
 
 // join makes a publisher known to the operator. All but the first are mirrors.
 func (w *world) join(p publishers.Publisher, site string) {
 	if len(w.sites) > 0 {
-		p.ServedAt = map[string]string{w.issuer(): w.documentsOf(site)}
+		p.ServedAt = map[string]string{w.Issuer(): w.Documents(site)}
 	}
 	w.sites = append(w.sites, p)
-}
-
-// show leads strangers who read to a site's storage.
-func (w *world) show(site, storage string, transport http.RoundTripper) {
-	w.Helper()
-	to, err := url.Parse(storage)
-	if err != nil {
-		w.Fatal(err)
-	}
-	w.mux.Handle("GET /"+site+"/", http.StripPrefix("/"+site, &httputil.ReverseProxy{
-		Transport: transport, Rewrite: func(r *httputil.ProxyRequest) { r.SetURL(to) },
-		ErrorHandler: func(w http.ResponseWriter, _ *http.Request, _ error) { w.WriteHeader(http.StatusBadGateway) }, // while it starts
-	}))
-}
-
-func (w *world) write(name string, content []byte) string {
-	w.Helper()
-	path := filepath.Join(w.folder, name)
-	if err := errors.Join(os.MkdirAll(filepath.Dir(path), 0o700), os.WriteFile(path, content, 0o600)); err != nil {
-		w.Fatal(err)
-	}
-	return path
-}
-
-func (w *world) build(name, source string) string {
-	w.Helper()
-	binary := filepath.Join(w.folder, name)
-	build := exec.CommandContext(w.Context(), "go", "build", "-trimpath", "-o", binary, "github.com/kube-iam-assume/kube-iam-assume/"+source)
-	build.Env = append(os.Environ(), "CGO_ENABLED=0")
-	if out, err := build.CombinedOutput(); err != nil {
-		w.Fatalf("build %s: %v\n%s", source, err, out)
-	}
-	return binary
-}
-
-// settings writes what stands beside a site's publisher.
-func (w *world) settings(site, folder string) {
-	w.Helper()
-	enrolled := enrollment.Cluster{ID: clusterID, Generation: 1, ExporterServiceAccount: "kube-iam-assume/cluster-exporter", BootstrapKeys: w.keys}
-	w.write(filepath.Join(folder, "clusters", clusterID+".yaml"), enrolled.Encode())
-	servedAt := ""
-	if site != "aws" {
-		servedAt = "\n  servedAt: " + w.documentsOf(site)
-	}
-	w.write(filepath.Join(folder, "publisher.yaml"), []byte(`apiVersion: config.kube-iam-assume.dev/v1alpha1
-kind: Publisher
-name: acme/`+site+`
-issuers:
-- url: `+w.issuer()+`
-  path: `+clusterID+`
-  clusters: [`+clusterID+`]
-  internal: true`+servedAt+`
-clusters: {directory: clusters/}
-`))
 }
 
 // published are the keys that a stranger reads at a site.
@@ -141,7 +63,7 @@ func (w *world) published(site string) []string {
 }
 
 func (w *world) read(site string) ([]string, error) {
-	response, err := w.network.Client().Get(w.documentsOf(site) + jwksPath)
+	response, err := w.Network.Client().Get(w.Documents(site) + jwksPath)
 	if err != nil {
 		return nil, err
 	}
@@ -171,8 +93,8 @@ func (w *world) run(change map[string]string, words ...string) (exit int, stdout
 	w.Helper()
 	var out, complaints bytes.Buffer
 	command := exec.CommandContext(w.Context(), w.command, words...)
-	command.Dir, command.Stdout, command.Stderr = w.folder, &out, &complaints
-	command.Env = []string{"PATH=" + os.Getenv("PATH"), "HOME=" + w.folder, "SSL_CERT_FILE=" + w.network.Bundle, "HTTPS_PROXY=" + w.network.Proxy}
+	command.Dir, command.Stdout, command.Stderr = w.Folder, &out, &complaints
+	command.Env = []string{"PATH=" + os.Getenv("PATH"), "HOME=" + w.Folder, "SSL_CERT_FILE=" + w.Network.Bundle, "HTTPS_PROXY=" + w.Network.Proxy}
 	for name, value := range w.login {
 		if changed, ok := change[name]; ok {
 			value = changed
