@@ -213,6 +213,9 @@ var setups = map[string]setup{
 	"keys of a strange type": {func(w *world) {
 		w.change(jwksURL, func(a *answer) { a.header["Content-Type"] = "application/octet-stream" })
 	}, "jwks.type", doctor.Warn, "octet-stream"},
+	"an age that overflows": {func(w *world) {
+		w.change(jwksURL, func(a *answer) { a.header["Cache-Control"] = "max-age=18446744074" })
+	}, "jwks.cache", doctor.Broken, "max-age is"},
 	"no Cache-Control": {func(w *world) { w.change(jwksURL, func(a *answer) { delete(a.header, "Cache-Control") }) }, "jwks.cache", doctor.Warn, "no max-age"},
 	"a day in caches": {func(w *world) {
 		w.change(jwksURL, func(a *answer) { a.header["Cache-Control"] = "public, max-age=86400" })

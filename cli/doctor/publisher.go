@@ -13,6 +13,9 @@ import (
 	"github.com/kube-iam-assume/kube-iam-assume/shared/snapshot"
 )
 
+// clocksApart is how far a publisher's clock may be ahead of this machine's.
+const clocksApart = 5 * time.Minute
+
 func publisherChecks() []check {
 	return []check{{
 		id: "publisher.enrolled", question: "Is the issuer enrolled at the publisher?", needs: []string{"issuer.known"},
@@ -76,6 +79,9 @@ func (e *evidence) heard(p *publisher) finding {
 		return broken("it has accepted no snapshot of %s yet; it publishes the bootstrap keys", enrolled.ID)
 	case now.Sub(c.Received) > rotation.StaleAfter:
 		return broken("the last one was accepted %s ago", now.Sub(c.Received).Round(time.Second))
+	case c.Received.Sub(now) > clocksApart:
+		return broken("the last one was accepted %s from now: by such a clock nobody sees whether it goes on hearing", c.Received.Sub(now).Round(time.Second)).
+			doing("Set the publisher's clock, or this machine's.")
 	case p.state.Issuer != e.issuer:
 		return broken("the state is of the issuer %s", p.state.Issuer)
 	}

@@ -31,6 +31,9 @@ var publisherSetups = map[string]setup{
 		w.options.Now = func() time.Time { return time.Now().Add(time.Hour) }
 		w.options.ExporterURL = ""
 	}, "publisher.heard", doctor.Broken, "ago"},
+	"the publisher's clock is ahead": {func(w *world) {
+		w.edit(w.data, func(s *rotation.State) { s.Clusters[0].Received = time.Now().Add(time.Hour) })
+	}, "publisher.heard", doctor.Broken, "from now"},
 	"a rotation that nobody announced": {func(w *world) {
 		w.each(func(s *fakeServer) { s.sign, s.keys = otherKey(), []snapshottest.Key{otherKey()} })
 	}, "publisher.trust", doctor.Broken, "is unknown to it"},

@@ -59,12 +59,12 @@ func (r Report) Print(out io.Writer, coloured, all bool) error {
 		}
 		fmt.Fprintf(out, "  %s %-26s %s\n", paint(c.Status, fmt.Sprintf("%-7s", c.Status)), c.ID, printable(c.Detail))
 		if c.Remedy != "" {
-			fmt.Fprintf(out, "  %7s %-26s → %s\n", "", "", c.Remedy)
+			fmt.Fprintf(out, "  %7s %-26s → %s\n", "", "", printable(c.Remedy))
 		}
 	}
 	fmt.Fprintf(out, "\n%d ok, %d warnings, %d unknown, %d broken, %d skipped\n", r.Counts[OK], r.Counts[Warn], r.Counts[Unknown], r.Counts[Broken], r.Counts[Skipped])
 	if first, found := r.Check(r.First); found {
-		fmt.Fprintf(out, "\n%s %s: %s\n%s\n%s\n", paint(Broken, "First broken link:"), first.ID, first.Question, printable(first.Detail), first.Remedy)
+		fmt.Fprintf(out, "\n%s %s: %s\n%s\n%s\n", paint(Broken, "First broken link:"), first.ID, first.Question, printable(first.Detail), printable(first.Remedy))
 	}
 	return nil
 }

@@ -5,11 +5,11 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
-	"fmt"
 	"net"
 	"net/http"
 	"net/netip"
 	"net/url"
+	"strconv"
 	"strings"
 	"time"
 
@@ -198,9 +198,9 @@ func (v view) maxAge() (time.Duration, bool) {
 		case "no-store", "no-cache":
 			return 0, true
 		case "max-age":
-			var seconds int64
-			if _, err := fmt.Sscan(strings.Trim(value, `"`), &seconds); err == nil {
-				return time.Duration(seconds) * time.Second, true
+			seconds, err := strconv.ParseUint(strings.Trim(value, `"`), 10, 64)
+			if err == nil || errors.Is(err, strconv.ErrRange) {
+				return time.Duration(min(seconds, 1<<31)) * time.Second, true // what a larger one means (RFC 9111 §1.2.2)
 			}
 		}
 	}
