@@ -5,6 +5,7 @@ package registration
 import (
 	"context"
 	"fmt"
+	"regexp"
 	"strings"
 
 	"github.com/kube-iam-assume/kube-iam-assume/shared/jwks"
@@ -30,6 +31,17 @@ func (w Wanted) Account() string {
 		return " --service-account " + namespace + "/" + name
 	}
 	return ""
+}
+
+// plain is what a shell takes as it is.
+var plain = regexp.MustCompile(`^[A-Za-z0-9_@%+=:,./~-]+$`)
+
+// From is how setup is told the issuer. It may be what an API server says, which is anything: whoever pastes the command runs nothing of it.
+func (w Wanted) From() string {
+	if plain.MatchString(w.Issuer) {
+		return " --issuer " + w.Issuer
+	}
+	return " --issuer '" + strings.ReplaceAll(w.Issuer, "'", `'\''`) + "'"
 }
 
 // Reader asks one cloud. A question that the cloud does not answer is a finding, too: Unknown.

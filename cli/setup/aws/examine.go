@@ -69,7 +69,7 @@ func (r Registration) Examine(ctx context.Context, w registration.Wanted) []regi
 
 // repair is the command that makes it so.
 func (x *examiner) repair(does string) string {
-	command := "`kube-iam-assume setup aws --issuer " + x.Issuer
+	command := "`kube-iam-assume setup aws" + x.From()
 	if x.account.Audience != trust.AWSAudience {
 		command += " --audience " + x.account.Audience
 	}

@@ -93,7 +93,7 @@ func (r Registration) credential(found []credential, w registration.Wanted) []re
 	if r.Application != "" {
 		owner = " --application " + r.Application
 	}
-	repair := "`kube-iam-assume setup azure" + owner + " --issuer " + w.Issuer + w.Account() + "` writes it; Entra takes some minutes to know it."
+	repair := "`kube-iam-assume setup azure" + owner + w.From() + w.Account() + "` writes it; Entra takes some minutes to know it."
 	i := slices.IndexFunc(found, func(c credential) bool { return same(c, trust.AzureCredential{Issuer: w.Issuer, Subject: w.Subject}) })
 	if i < 0 {
 		return []registration.Finding{registration.Break(checkCredential, repair, "no federated credential has the issuer %s and the subject %s: tokens are refused with AADSTS700213 or AADSTS70021%s",

@@ -90,7 +90,7 @@ func (r Registration) Examine(ctx context.Context, w registration.Wanted) []regi
 
 // repair is the command that makes it so.
 func (x *examiner) repair(does string) string {
-	command := "`kube-iam-assume setup gcp --pool " + x.Pool + " --issuer " + x.Issuer + x.Wanted.Account()
+	command := "`kube-iam-assume setup gcp --pool " + x.Pool + x.From() + x.Wanted.Account()
 	if x.Impersonate != "" {
 		command += " --impersonate " + x.Impersonate
 	}

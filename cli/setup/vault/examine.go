@@ -73,7 +73,7 @@ func (r Registration) Examine(ctx context.Context, w registration.Wanted) []regi
 
 // repair is the command that makes it so.
 func (x *examiner) repair(does string) string {
-	command := "`kube-iam-assume setup vault --issuer " + x.Issuer
+	command := "`kube-iam-assume setup vault" + x.From()
 	if x.Mount != "kubernetes-"+x.Cluster {
 		command += " --mount " + x.Mount
 	}
