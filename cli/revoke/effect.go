@@ -9,7 +9,7 @@ import (
 	"sync"
 	"time"
 
-	"github.com/kube-iam-assume/kube-iam-assume/cli/rotation"
+	look "github.com/kube-iam-assume/kube-iam-assume/cli/rotation"
 	"github.com/kube-iam-assume/kube-iam-assume/cli/stranger"
 )
 
@@ -80,7 +80,7 @@ func (w *watch) place(ctx context.Context, base string) Effect {
 	for clean := 0; ; {
 		asked := time.Now()
 		over := w.enough(base, age) // asked before the look, so that there is one after every publisher has answered
-		seen := rotation.Fetch(ctx, w.stranger, base)
+		seen := look.Fetch(ctx, w.stranger, base)
 		if ctx.Err() != nil { // a look that was cut off shows nothing
 			return e
 		}

@@ -16,8 +16,8 @@ import (
 	"k8s.io/client-go/rest"
 
 	"github.com/kube-iam-assume/kube-iam-assume/cli/apiserver"
-	"github.com/kube-iam-assume/kube-iam-assume/cli/rotation"
-	statement "github.com/kube-iam-assume/kube-iam-assume/shared/rotation"
+	look "github.com/kube-iam-assume/kube-iam-assume/cli/rotation"
+	"github.com/kube-iam-assume/kube-iam-assume/shared/rotation"
 )
 
 const (
@@ -98,7 +98,7 @@ type Pod struct {
 }
 
 // look asks the cluster, if one was named. What can't be known is said, and stops nothing.
-func (f *clusterFlags) look(ctx context.Context, s statement.Statement) *Holders {
+func (f *clusterFlags) look(ctx context.Context, s rotation.Statement) *Holders {
 	config := f.config
 	if config == nil {
 		if f.kubeconfig == "" && f.context == "" && os.Getenv("KUBECONFIG") == "" {
@@ -131,7 +131,7 @@ func (f *clusterFlags) look(ctx context.Context, s statement.Statement) *Holders
 		h.StoppedSigning = time.Now().UTC().Truncate(time.Second)
 	}
 	h.pods(ctx, cluster.Client)
-	h.Secrets, h.SecretsProblem = rotation.LegacySecrets(ctx, config)
+	h.Secrets, h.SecretsProblem = look.LegacySecrets(ctx, config)
 	return h
 }
 

@@ -10,7 +10,7 @@ import (
 	"time"
 
 	"github.com/kube-iam-assume/kube-iam-assume/cli/publishers"
-	secrets "github.com/kube-iam-assume/kube-iam-assume/cli/rotation"
+	look "github.com/kube-iam-assume/kube-iam-assume/cli/rotation"
 	"github.com/kube-iam-assume/kube-iam-assume/shared/rotation"
 )
 
@@ -156,7 +156,7 @@ func (h *Holders) print(out io.Writer, keyIDs []string) error {
 	}
 	fmt.Fprintf(out, "  %d pods have the default token as well, which is for API servers and may live a year: restart them before the old public key leaves those.\n", h.DefaultTokens)
 	fmt.Fprintln(out, "  Restart a pod and it has a token of the new key. Not known: tokens that somebody asked for himself (TokenRequest, kubectl create token), copies of tokens, pods that are gone.")
-	secrets.PrintSecrets(out, h.Secrets, h.SecretsProblem)
+	look.PrintSecrets(out, h.Secrets, h.SecretsProblem)
 	return nil
 }
 

@@ -237,7 +237,7 @@ func (r *rolling) whatElse() {
 	if _, err := r.cluster.Admin(0).CoreV1().Secrets("kube-iam-assume").Create(ctx, secret, metav1.CreateOptions{}); err != nil {
 		r.Fatal(err)
 	}
-	if names, problem := legacySecrets(ctx, r.cluster.AdminConfig(0)); problem != "" || len(names) != 1 || names[0] != "kube-iam-assume/legacy" {
+	if names, problem := LegacySecrets(ctx, r.cluster.AdminConfig(0)); problem != "" || len(names) != 1 || names[0] != "kube-iam-assume/legacy" {
 		r.Errorf("secrets: %v, %s", names, problem)
 	}
 	r.olderPods()

@@ -18,8 +18,9 @@ const (
 	maxNames    = 1000
 )
 
-// legacySecrets names the secrets whose tokens live for ever. It reads names only: no token comes to this machine.
-func legacySecrets(ctx context.Context, config *rest.Config) (names []string, problem string) {
+// LegacySecrets names the secrets whose tokens live for ever. It reads names only: no token comes to this machine. The
+// problem is why they are not all.
+func LegacySecrets(ctx context.Context, config *rest.Config) (names []string, problem string) {
 	return list(ctx, config, "secrets", "type=kubernetes.io/service-account-token", func(metav1.ObjectMeta) bool { return true })
 }
 
@@ -74,7 +75,8 @@ func printPods(out io.Writer, names []string, problem string) {
 	}
 }
 
-func printSecrets(out io.Writer, names []string, problem string) {
+// PrintSecrets says to people which there are.
+func PrintSecrets(out io.Writer, names []string, problem string) {
 	if problem != "" {
 		fmt.Fprintf(out, "Secrets with tokens that live for ever: %s\n", problem)
 	}

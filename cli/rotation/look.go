@@ -76,7 +76,7 @@ func (s *sources) look(ctx context.Context) Round {
 	r := Round{Began: s.now(), URLs: make([]URL, len(s.urls))}
 	var all sync.WaitGroup
 	for i, base := range s.urls {
-		all.Go(func() { r.URLs[i] = s.fetch(ctx, base) })
+		all.Go(func() { r.URLs[i] = Fetch(ctx, s.stranger, base) })
 	}
 	if s.cluster != nil {
 		s.servers(ctx, &r)
@@ -115,9 +115,10 @@ func (s *sources) servers(ctx context.Context, r *Round) {
 	}
 }
 
-func (s *sources) fetch(ctx context.Context, base string) URL {
+// Fetch is what a stranger sees below the URL of an issuer or a mirror.
+func Fetch(ctx context.Context, client stranger.Client, base string) URL {
 	u := URL{URL: base + stranger.JWKSPath}
-	a, err := s.stranger.Ask(ctx, u.URL)
+	a, err := client.Ask(ctx, u.URL)
 	var keys jwks.Set
 	switch {
 	case err != nil:

@@ -55,7 +55,7 @@ plane nodes copy included. It runs none of them. --distribution chooses one, and
 				return err
 			}
 			if f.config != nil {
-				p.Secrets, p.Problem = legacySecrets(c.Context(), f.config)
+				p.Secrets, p.Problem = LegacySecrets(c.Context(), f.config)
 			}
 			p.fill(cluster)
 			return f.output.Print(c.OutOrStdout(), p, p.print)
@@ -141,6 +141,6 @@ func (p *Plan) print(out io.Writer) error {
 		}
 	}
 	fmt.Fprintf(out, "\n%s\n", p.Outside)
-	printSecrets(out, p.Secrets, p.Problem)
+	PrintSecrets(out, p.Secrets, p.Problem)
 	return nil
 }

@@ -49,10 +49,12 @@ type record struct {
 // seconds are whole ones. What has fractions is rounded up, so that nothing is ever said sooner.
 type seconds int64
 
-func inSeconds(d time.Duration) seconds      { return seconds((d + time.Second - 1) / time.Second) }
-func (s seconds) duration() time.Duration    { return time.Duration(s) * time.Second }
-func (s seconds) sensible() bool             { return s >= 0 && s.duration() < 200*365*24*time.Hour && s < 1<<33 }
-func (r record) same(t time.Time) *time.Time { t = t.UTC().Round(0); return &t }
+func inSeconds(d time.Duration) seconds   { return seconds((d + time.Second - 1) / time.Second) }
+func (s seconds) duration() time.Duration { return time.Duration(s) * time.Second }
+func (s seconds) sensible() bool          { return s >= 0 && s.duration() < 200*365*24*time.Hour && s < 1<<33 }
+
+// wall is a time as JSON has it.
+func wall(t time.Time) time.Time { return t.UTC().Round(0) }
 
 // parseRecord takes what encode wrote, and nothing else. The error is ErrRecord.
 func parseRecord(data []byte) (record, error) {
@@ -66,9 +68,9 @@ func parseRecord(data []byte) (record, error) {
 	if problem := r.problem(); problem != "" {
 		return record{}, fmt.Errorf("%w: %s", ErrRecord, problem)
 	}
-	r.Last = *r.same(r.Last)
+	r.Last = wall(r.Last)
 	if r.Since != nil {
-		r.Since = r.same(*r.Since)
+		*r.Since = wall(*r.Since)
 	}
 	return r, nil
 }
@@ -138,11 +140,12 @@ func (r record) write(file string) error {
 // record is what the tracker knows, to be kept.
 func (t *tracker) record(of []string) record {
 	r := record{
-		Format: recordFormat, Until: t.until, KeyIDs: t.keyIDs, Of: of, Last: t.last.UTC().Round(0), Looks: t.rounds, Hidden: t.hidden,
+		Format: recordFormat, Until: t.until, KeyIDs: t.keyIDs, Of: of, Last: wall(t.last), Looks: t.rounds, Hidden: t.hidden,
 		MaxAge: inSeconds(t.age), LongestToken: inSeconds(t.seen), Servers: t.most,
 	}
 	if !t.since.IsZero() {
-		r.Since = r.same(t.since)
+		since := wall(t.since)
+		r.Since = &since
 	}
 	return r
 }

@@ -53,7 +53,7 @@ visible it knows from Last-Modified, or from looking for a while (--watch). It c
 			}
 			status := look(c.Context(), s, watch, poll)
 			if s.cluster != nil {
-				status.Secrets, status.Problem = legacySecrets(c.Context(), f.config)
+				status.Secrets, status.Problem = LegacySecrets(c.Context(), f.config)
 			}
 			return f.output.Print(c.OutOrStdout(), status, status.print)
 		},
@@ -165,7 +165,7 @@ func (s Status) print(out io.Writer) error {
 		}
 	}
 	fmt.Fprintf(out, "\n%s\n", s.Outside)
-	printSecrets(out, s.Secrets, s.Problem)
+	PrintSecrets(out, s.Secrets, s.Problem)
 	return nil
 }
 

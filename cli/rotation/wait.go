@@ -135,7 +135,7 @@ func (w *waiting) inside(ctx context.Context, s *sources, e *Evidence) {
 		e.Problem = "no cluster was asked"
 		return
 	}
-	e.Secrets, e.Problem = legacySecrets(ctx, w.config)
+	e.Secrets, e.Problem = LegacySecrets(ctx, w.config)
 	if w.goal.until == Unused && e.Since != nil {
 		e.Pods, e.PodsProblem = podsBefore(ctx, w.config, *e.Since)
 	}
@@ -330,7 +330,7 @@ func (e *Evidence) print(out io.Writer) error {
 	printServers(out, e.Last.Servers)
 	printURLs(out, e.Last.URLs)
 	fmt.Fprintf(out, "\n%s\n", e.Outside)
-	printSecrets(out, e.Secrets, e.Problem)
+	PrintSecrets(out, e.Secrets, e.Problem)
 	if e.Until == Unused && e.Since != nil {
 		printPods(out, e.Pods, e.PodsProblem)
 	}
