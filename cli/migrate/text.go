@@ -78,7 +78,7 @@ func (p *Plan) accountsText(w *page, files folder) {
 		}
 		w.line("%s %s for %s: %s", verb, a.ServiceAccount, a.Role, join(a.Workloads))
 	}
-	switch manifests := p.Manifests(); {
+	switch manifests := p.manifests(); {
 	case len(manifests) == 0:
 	case bool(files):
 		w.line("\nkubectl apply -f %s", accountsFile)
@@ -87,8 +87,8 @@ func (p *Plan) accountsText(w *page, files folder) {
 	}
 }
 
-// Manifests are the service accounts to make, as YAML.
-func (p *Plan) Manifests() []byte {
+// manifests are the service accounts to make, as YAML.
+func (p *Plan) manifests() []byte {
 	var all []byte
 	for _, a := range p.Accounts {
 		if a.Manifest == nil {

@@ -76,7 +76,7 @@ func (p *Plan) files() (map[string][]byte, error) {
 			files[name] = []byte(indented(document) + "\n")
 		}
 	}
-	if manifests := p.Manifests(); len(manifests) > 0 {
+	if manifests := p.manifests(); len(manifests) > 0 {
 		files[accountsFile] = manifests
 	}
 	for _, r := range p.Roles {

@@ -53,7 +53,7 @@ func (s Settings) permitted(text string) (Rules, error) {
 
 // allowedRoles is kube2iam's list: each a name, path or ARN with asterisks, or a regular expression that needs to match a part only.
 func (s Settings) allowedRoles(text string) (Rules, error) {
-	roles, err := ParseAllowedRoles([]byte(text))
+	roles, err := parseAllowedRoles([]byte(text))
 	if err != nil {
 		return Rules{}, fmt.Errorf("%w: the annotation %s: %w", ErrRules, s.NamespaceKey, err)
 	}
@@ -78,8 +78,8 @@ func (s Settings) allowedRoles(text string) (Rules, error) {
 	return r, wrong
 }
 
-// ParseAllowedRoles reads the list of kube2iam's annotation of namespaces.
-func ParseAllowedRoles(data []byte) ([]string, error) {
+// parseAllowedRoles reads the list of kube2iam's annotation of namespaces.
+func parseAllowedRoles(data []byte) ([]string, error) {
 	var roles []string
 	if err := json.Unmarshal(data, &roles); err != nil {
 		return nil, fmt.Errorf("want a list in JSON, such as [\"payments\"]: %w", err)

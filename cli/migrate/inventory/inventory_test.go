@@ -154,7 +154,7 @@ func FuzzParseAWSIAMRole(f *testing.F) {
 	f.Add([]byte(`{"metadata":{},"spec":{}}`))
 	f.Add([]byte(`[]`))
 	f.Fuzz(func(t *testing.T, data []byte) {
-		role, err := ParseAWSIAMRole(data)
+		role, err := parseAWSIAMRole(data)
 		if err != nil {
 			return
 		}
@@ -165,7 +165,7 @@ func FuzzParseAWSIAMRole(f *testing.F) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if got, err := ParseAWSIAMRole(again); err != nil || got != role {
+		if got, err := parseAWSIAMRole(again); err != nil || got != role {
 			t.Errorf("%+v, %v, want %+v", got, err, role)
 		}
 	})

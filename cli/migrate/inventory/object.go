@@ -80,7 +80,7 @@ func (c *Cluster) object(h header, data []byte) error {
 		}
 		c.bind(strings.Trim(h.Kind+" "+h.Metadata.Namespace+"/"+h.Metadata.Name, "/"), h.Metadata.Namespace, b.Subjects)
 	case "zalando.org AWSIAMRole":
-		role, err := ParseAWSIAMRole(data)
+		role, err := parseAWSIAMRole(data)
 		if err = errors.Join(h.names(), err); err != nil {
 			return err
 		}
@@ -134,8 +134,8 @@ func nameOf(h header) Name {
 	return Name{h.Metadata.Namespace, h.Metadata.Name}
 }
 
-// ParseAWSIAMRole reads the custom resource, by the version v1 of its group.
-func ParseAWSIAMRole(data []byte) (AWSIAMRole, error) {
+// parseAWSIAMRole reads the custom resource, by the version v1 of its group.
+func parseAWSIAMRole(data []byte) (AWSIAMRole, error) {
 	var o struct {
 		Metadata struct{ Name, Namespace string }
 		Spec     struct {

@@ -18,10 +18,10 @@ import (
 	"sigs.k8s.io/yaml"
 )
 
-// MaxBytes is the largest file, and MaxAnswer the largest page of a list, that is read.
+// MaxBytes is the largest file, and maxAnswer the largest page of a list, that is read.
 const (
 	MaxBytes  = 256 << 20
-	MaxAnswer = 64 << 20
+	maxAnswer = 64 << 20
 
 	pageSize    = 250
 	pageTimeout = 30 * time.Second
@@ -177,9 +177,9 @@ func readPage(ctx context.Context, client kubernetes.Interface, path, selector, 
 		return nil, err
 	}
 	defer stream.Close()
-	page, err := io.ReadAll(io.LimitReader(stream, MaxAnswer+1))
-	if err == nil && len(page) > MaxAnswer {
-		err = fmt.Errorf("a page of %d objects has more than %d bytes", pageSize, MaxAnswer)
+	page, err := io.ReadAll(io.LimitReader(stream, maxAnswer+1))
+	if err == nil && len(page) > maxAnswer {
+		err = fmt.Errorf("a page of %d objects has more than %d bytes", pageSize, maxAnswer)
 	}
 	return page, err
 }
