@@ -34,13 +34,17 @@ func newSite(p *publish.Publisher, documents bucket.Bucket, settings enrollment.
 	if err != nil {
 		return nil, err
 	}
+	served := map[string]bool{}
 	for _, place := range places {
-		host, err := hostOf(place.url, places)
+		host, err := hostOf(place, places)
 		if err != nil {
 			return nil, err
 		}
 		for name, object := range publish.DocumentNames(place.issuer) {
-			s.mux.HandleFunc("GET "+host+place.url.Path+"/"+name, s.document(object))
+			if pattern := "GET " + host + place.url.Path + "/" + name; !served[pattern] { // a mirror's path may be the issuer's own
+				served[pattern] = true
+				s.mux.HandleFunc(pattern, s.document(object))
+			}
 		}
 	}
 	return s.mux, nil
@@ -61,27 +65,28 @@ func placesOf(issuers []enrollment.Issuer) ([]place, error) {
 			return nil, fmt.Errorf("issuer %q: %w", issuer.URL, err)
 		}
 		all = append(all, place{own, issuer})
+		if issuer.ServedAt == "" {
+			continue
+		}
 		mirror, err := url.Parse(issuer.ServedAt)
 		if err != nil {
 			return nil, fmt.Errorf("issuer %s is served at %q: %w", issuer.URL, issuer.ServedAt, err)
 		}
-		if issuer.ServedAt != "" && mirror.Path != own.Path {
-			all = append(all, place{mirror, issuer})
-		}
+		all = append(all, place{mirror, issuer})
 	}
 	return all, nil
 }
 
-// hostOf is what tells a place from all others of the same path; empty where there is none.
-func hostOf(u *url.URL, all []place) (string, error) {
+// hostOf is what tells a place from those of other issuers with the same path; empty where there is none.
+func hostOf(p place, all []place) (string, error) {
 	host := ""
 	for _, other := range all {
 		switch {
-		case other.url.Path != u.Path || other.url == u: // another path, or itself
-		case other.url.Hostname() == u.Hostname():
-			return "", fmt.Errorf("%s and %s are one place, or differ in their ports only: give them different paths, or a publisher each", u, other.url)
+		case other.url.Path != p.url.Path || other.issuer.URL == p.issuer.URL:
+		case other.url.Hostname() == p.url.Hostname():
+			return "", fmt.Errorf("%s and %s are one place, or differ in their ports only: give them different paths, or a publisher each", p.url, other.url)
 		default:
-			host = u.Hostname()
+			host = p.url.Hostname()
 		}
 	}
 	return host, nil

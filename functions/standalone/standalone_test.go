@@ -281,6 +281,9 @@ func TestPlacesOfAMirror(t *testing.T) {
 		{"https://primary.example/x", "https://mirror.example/x", "https://b.example/y", "proxy.internal", "first"},
 		{"https://primary.example/prod", "https://mirror.example/prod", "https://b.example/y", "mirror.example", ""},
 		{"https://primary.example/prod", "https://b.example/x", "https://b.example/x", "", "refused"},
+		{"https://primary.example/x", "https://mirror.example/x", "https://b.example/x", "mirror.example", "first"},
+		{"https://primary.example/x", "https://mirror.example/x", "https://b.example/x", "primary.example", "first"},
+		{"https://primary.example/x", "https://mirror.example/x", "https://b.example/x", "b.example", "second"},
 	} {
 		ask(t, []enrollment.Issuer{{URL: test.url, ServedAt: test.servedAt, Path: "1"}, {URL: test.second, Path: "2"}}, test.host, test.want)
 	}

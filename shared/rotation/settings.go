@@ -49,18 +49,26 @@ func (d *draft) applyMember(c *Cluster, m Member) {
 		d.revoke(c, id, "revokedKeys in the settings")
 	}
 	for _, key := range m.Announced {
-		if slices.Contains(c.Applied, key.SPKI()) {
+		if slices.Contains(c.Applied, applied(key)) {
 			continue
 		}
 		if err := d.announce(c, m, key); err != nil {
 			d.find(EnrollmentIgnored, c, key.ID(), "announcedKeys: %v", err)
 			continue
 		}
-		c.Applied = append(c.Applied, key.SPKI())
+		c.Applied = append(c.Applied, applied(key))
 	}
 	if m.Removed && !c.Removed {
 		d.remove(c)
 	}
+}
+
+// applied is by which the state knows an announcement of the settings: the key, and its ID if that does not follow from it.
+func applied(key jwks.Key) string {
+	if key.HasDerivedID() {
+		return key.SPKI()
+	}
+	return key.SPKI() + " " + key.ID()
 }
 
 func (d *draft) enrollFromSettings(c *Cluster, m Member, event string) {

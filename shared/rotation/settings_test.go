@@ -81,6 +81,22 @@ func TestKeyIDsAreCorrectedByTheOperatorAlone(t *testing.T) {
 	w.want(a1, b1)
 }
 
+// So are IDs in the settings' announcedKeys. A statement's word stays until the settings change.
+func TestKeyIDsAreCorrectedInTheSettings(t *testing.T) {
+	w := newWorld(t, a)
+	w.policy.Members[0].ExternalIDs = true
+	w.policy.Members[0].Announced = set(b)
+	w.reconcile()
+	w.want(a, b)
+	b1, b2 := named(b, "signer/b1"), named(b, "signer/b2")
+	w.policy.Members[0].Announced = set(b1)
+	w.reconcile()
+	w.want(a, b1)
+	w.operate(rotation.Statement{Action: rotation.Announce, Keys: set(b2)})
+	w.reconcile()
+	w.want(a, b2)
+}
+
 // The file of a removed cluster may be taken away once its keys are gone, not sooner.
 func TestFileOfARemovedCluster(t *testing.T) {
 	w := newWorld(t, a)

@@ -48,7 +48,7 @@ type Cluster struct {
 	Remembered []snapshot.Remember `json:"remembered,omitzero"`
 	Keys       []Key               `json:"keys"` // sorted by ID
 	Revoked    []Revocation        `json:"revoked,omitzero"`
-	Applied    []string            `json:"applied,omitzero"` // SPKIs of announcedKeys in the settings that were announced once
+	Applied    []string            `json:"applied,omitzero"` // announcedKeys of the settings that were announced once: SPKI, and the ID where that is not derived
 }
 
 // Status is where a published key is in its life.
