@@ -42,6 +42,8 @@ func TestBadCommands(t *testing.T) {
 		"kube-iam-assume operate revoke --keyid K":                                                            "no flag --keyid",
 		"kube-iam-assume enroll":                                                                              "0 arguments, want 1",
 		"kube-iam-assume inspect a b":                                                                         "2 arguments, want 1",
+		"kube-iam-assume values - outputs.json":                                                               "",
+		"kube-iam-assume values --cluster p":                                                                  "0 arguments, want 1",
 		"kube-iam-assume verify - -x":                                                                         "no flag -x",
 		"kube-iam-assume doctor --issuer":                                                                     "--issuer needs a value",
 		"kubectl get x | bin/kube-iam-assume verify - --isuer https://h/p":                                    "no flag --isuer",
@@ -69,6 +71,7 @@ type help struct {
 	commands  map[string]bool
 	flags     map[string]bool // with hyphens → takes a value
 	arguments int
+	more      bool // than that
 }
 
 var (
@@ -128,7 +131,7 @@ func (p *built) check(ctx context.Context, c command) error {
 			rest = rest[1:]
 		}
 	}
-	if n := len(arguments); len(h.commands) == 0 && n != h.arguments && (c.whole || n > h.arguments) {
+	if n := len(arguments); len(h.commands) == 0 && (n < h.arguments && c.whole || n > h.arguments && !h.more) {
 		return fmt.Errorf("%d arguments, want %d", len(arguments), h.arguments)
 	}
 	return nil
@@ -159,6 +162,7 @@ func (p *built) help(ctx context.Context, path []string) (help, error) {
 	for word := range strings.FieldsSeq(strings.TrimPrefix(line[1], name)) {
 		if !strings.HasPrefix(word, "[") {
 			h.arguments++
+			h.more = h.more || strings.HasSuffix(word, "...")
 		}
 	}
 	h.learn(string(text))
