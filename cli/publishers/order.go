@@ -1,7 +1,6 @@
 package publishers
 
 import (
-	"bufio"
 	"context"
 	"errors"
 	"fmt"
@@ -11,6 +10,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/kube-iam-assume/kube-iam-assume/cli/command"
 	"github.com/kube-iam-assume/kube-iam-assume/cli/visible"
 	"github.com/kube-iam-assume/kube-iam-assume/shared/rotation"
 )
@@ -18,7 +18,6 @@ import (
 const (
 	quietFor   = 2 * time.Second // before it is told who is waited for
 	againAfter = 10 * time.Second
-	maxAnswer  = 1 << 10 // bytes
 )
 
 var (
@@ -132,12 +131,7 @@ func (c *Conversation) Changes() bool {
 
 // Confirm asks the person, unless nothing would change. The error is ErrDeclined.
 func (c *Conversation) Confirm() error {
-	if !c.Changes() {
-		return nil
-	}
-	fmt.Fprint(c.Out, "Go on? [y/N] ")
-	line, _ := bufio.NewReader(io.LimitReader(c.In, maxAnswer)).ReadString('\n')
-	if answer := strings.ToLower(strings.TrimSpace(line)); answer != "y" && answer != "yes" {
+	if c.Changes() && !command.Confirmed(c.Out, c.In) {
 		return ErrDeclined
 	}
 	return nil

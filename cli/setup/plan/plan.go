@@ -3,7 +3,6 @@
 package plan
 
 import (
-	"bufio"
 	"context"
 	"errors"
 	"fmt"
@@ -107,7 +106,7 @@ func (o *Options) Carry(c *cobra.Command, p *Plan) error {
 			return err
 		}
 	}
-	if people && !o.DryRun && !o.Yes && len(p.Changes) > 0 && !confirmed(out, c.InOrStdin()) {
+	if people && !o.DryRun && !o.Yes && len(p.Changes) > 0 && !command.Confirmed(out, c.InOrStdin()) {
 		return ErrDeclined
 	}
 	var failed error
@@ -161,11 +160,4 @@ func (p *Plan) apply(ctx context.Context, out io.Writer, people bool) error {
 		}
 	}
 	return nil
-}
-
-func confirmed(out io.Writer, in io.Reader) bool {
-	fmt.Fprint(out, "Go on? [y/N] ")
-	line, _ := bufio.NewReader(io.LimitReader(in, 1<<10)).ReadString('\n')
-	answer := strings.ToLower(strings.TrimSpace(line))
-	return answer == "y" || answer == "yes"
 }
